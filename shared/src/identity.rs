@@ -1,0 +1,3 @@
+//! Devices and how they are known.
+
+pub mod device;

@@ -1,0 +1,29 @@
+//! # Conclave: who makes the media keys, who gets them, when they change
+//!
+//! A call has a **relay** that everybody is connected to and nobody trusts, and members. One of them, the **lead**,
+//! runs a Megolm group session; the ratchet of that session, put through HKDF, is the secret that all frame keys of an
+//! **epoch** come from. Every join ratchets it one step, every leave replaces it.
+//!
+//! This crate is the whole protocol without any input or output of its own: no clock, no socket, no thread. A driver
+//! (a Tokio task, a browser worker, a simulator) moves bytes and time in and out:
+//!
+//! ```text
+//! bytes -> wire -> Input -> session -> Output -> wire -> bytes          keys -> frame -> media
+//! ```
+//!
+//! Read [`session`] for the life of a call, [`wire`] for what travels, [`identity`] and [`crypto`] for the keys,
+//! [`frame`] for what happens to media. The relay builds this crate with the feature `wire` alone, so it has no code
+//! that could open anything.
+
+pub mod id;
+pub mod limits;
+pub mod time;
+pub mod wire;
+
+#[cfg(feature = "session")]
+pub mod crypto;
+
+#[cfg(feature = "session")]
+pub mod identity;
+#[cfg(feature = "session")]
+pub mod session;

@@ -1,0 +1,36 @@
+//! The times of a session. One value is handed to every session; none is made inside.
+
+use std::time::Duration;
+
+/// How long things take at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// From a commit with a new session to its activation: somebody must be shut out.
+    pub activate_session: Duration,
+    /// From a commit that ratchets to its activation.
+    pub activate_ratchet: Duration,
+    /// How long after that a sender that heard no `activate` switches by itself.
+    pub switch_margin: Duration,
+    /// How long receivers keep an old key after the switch: retransmissions and jitter buffers.
+    pub retire: Duration,
+    /// How long a session lives at most.
+    pub rotation: Duration,
+    /// How long a joiner may take to show over Olm that it is there.
+    pub presence: Duration,
+    /// How long the lead waits for one-time keys before it asks again.
+    pub claim: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            activate_session: Duration::from_millis(400),
+            activate_ratchet: Duration::from_secs(1),
+            switch_margin: Duration::from_millis(500),
+            retire: Duration::from_secs(2),
+            rotation: Duration::from_secs(5 * 60),
+            presence: Duration::from_secs(10),
+            claim: Duration::from_secs(1),
+        }
+    }
+}

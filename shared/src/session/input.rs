@@ -1,0 +1,34 @@
+//! What may happen to a session.
+
+use crate::{id::Joined, wire::ToClient};
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The relay said this.
+    Received(ToClient),
+    /// The application wants this.
+    Command(Command),
+    /// The time named by `next_timeout` has come.
+    Timeout,
+    /// The connection is gone.
+    Disconnected,
+}
+
+/// What an application may want.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Leave the call: says so, signed, to everybody.
+    Leave,
+    /// Replace the session: done by the lead, asked of the lead by others.
+    Rotate,
+    /// Remove a member. Only the lead can.
+    Remove(Joined),
+    /// Send an application message to all, or to one.
+    Send {
+        /// For whom; for all when absent. Delivery to one is the relay's doing: the key is the same for all members.
+        to: Option<Joined>,
+        /// The message, at most [`APPLICATION_MESSAGE`](crate::limits::APPLICATION_MESSAGE) bytes.
+        payload: Vec<u8>,
+    },
+}

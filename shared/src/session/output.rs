@@ -1,0 +1,168 @@
+//! What may come of an input.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::error::{CommandError, InternalError, SecurityEvent};
+use crate::{
+    crypto::schedule::MediaSecret,
+    id::{Ed25519Key, Epoch, Joined, Role, RosterHash, Seat, Term},
+    identity::device::DevicePickle,
+    wire::{IceServer, LeftReason, ToRelay, code::Code, sealed::Cause},
+};
+
+/// One thing to do, in the order in which they come.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this to the relay.
+    Send(ToRelay),
+    /// Tell the frame layer.
+    Keys(KeyUpdate),
+    /// Tell the application.
+    Event(Event),
+    /// The device changed: store it before sending what follows, if it is to outlive this process.
+    Persist(DevicePickle),
+    /// Close the connection: nothing more will come.
+    Close,
+}
+
+/// What the frame layer needs to know of epochs.
+#[derive(Clone, Debug)]
+pub enum KeyUpdate {
+    /// Frames of this epoch can be opened. A live key of the same key id is wiped first.
+    Install {
+        /// The epoch.
+        epoch: Epoch,
+        /// What its frame keys come from.
+        media: MediaSecret,
+        /// Who may send in it, the own seat included.
+        senders: Arc<BTreeMap<Seat, Ed25519Key>>,
+    },
+    /// Seal under this epoch from here on.
+    Activate(Epoch),
+    /// Wipe this epoch's keys.
+    Retire(Epoch),
+    /// Wipe all: this device is out of the call.
+    Clear,
+}
+
+/// What an application is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The relay gave a seat; the key is still to come.
+    Seated {
+        /// The own seat.
+        seat: Seat,
+        /// The own order number.
+        joined: Joined,
+        /// Everybody the relay says is here, the own device included.
+        members: Vec<MemberInfo>,
+        /// STUN and TURN servers.
+        ice_servers: Vec<IceServer>,
+    },
+    /// The relay says that somebody is here; the lead has not added them yet.
+    MemberArrived(MemberInfo),
+    /// The relay says that somebody is gone, or they said so themselves; the epoch without them follows.
+    MemberLeft {
+        /// Who.
+        joined: Joined,
+        /// Why.
+        reason: LeftReason,
+    },
+    /// Somebody leads.
+    LeadChanged {
+        /// The reign.
+        term: Term,
+        /// Who.
+        joined: Joined,
+        /// It is this device.
+        me: bool,
+    },
+    /// This device holds a new epoch: frames of it can be opened.
+    Epoch(EpochInfo),
+    /// This device seals under this epoch from here on.
+    Active(Epoch),
+    /// The lead heard over Olm from a member that it added: the device is really there.
+    MemberPresent(Joined),
+    /// An application message.
+    Message {
+        /// Who sent it: signed, and in the roster.
+        from: Joined,
+        /// It was for this device alone.
+        direct: bool,
+        /// The message.
+        payload: Vec<u8>,
+    },
+    /// Somebody cheats, or something is badly broken.
+    Security(SecurityEvent),
+    /// The relay refused something.
+    Refused {
+        /// What.
+        code: Code,
+        /// In words.
+        message: String,
+    },
+    /// A command could not be carried out.
+    CommandFailed(CommandError),
+    /// The relay will go away: milliseconds to wait before connecting again.
+    Closing(u64),
+    /// The session is over: no key is left.
+    Ended(EndReason),
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// This device left.
+    Left,
+    /// The lead removed this device.
+    Removed,
+    /// The relay closed with this code.
+    Closed(Code),
+    /// The relay speaks none of our protocol versions: the newest of each.
+    Version {
+        /// What the relay speaks.
+        relay: u16,
+        /// What this device speaks.
+        ours: u16,
+    },
+    /// The connection is gone.
+    Disconnected,
+    /// Our own fault, or the machine's.
+    Internal(InternalError),
+}
+
+/// Somebody in the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberInfo {
+    /// Seat.
+    pub seat: Seat,
+    /// Order number.
+    pub joined: Joined,
+    /// Role.
+    pub role: Role,
+    /// User name, as the card says.
+    pub user: String,
+    /// Device name, as the card says.
+    pub name: String,
+    /// Fingerprint.
+    pub ed25519: Ed25519Key,
+}
+
+/// A new epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochInfo {
+    /// Which.
+    pub epoch: Epoch,
+    /// Why it began.
+    pub cause: Cause,
+    /// Who made it.
+    pub lead: Joined,
+    /// The roster.
+    pub members: Vec<MemberInfo>,
+    /// Its hash: equal on all members.
+    pub roster: RosterHash,
+    /// A value that two holders of the same media secret share and that tells nothing of it.
+    pub fingerprint: [u8; 16],
+    /// Thirty digits for people to compare: changes with people and devices, not with rotations.
+    pub security_code: String,
+}

@@ -1,0 +1,260 @@
+//! What only members read: the content of signed bodies, commits, and what is inside an Olm message.
+//!
+//! An Olm plaintext is bytes, not JSON, so that the many small ones of a leave stay small:
+//!
+//! ```text
+//! type (u8) ‖ context (32) ‖ rest
+//! context = SHA-256("conclave/1 olm" ‖ type ‖ SHA-256(call) ‖ instance (16) ‖ sender Ed25519 (32) ‖ sender's join id (32)
+//!                   ‖ recipient Ed25519 (32) ‖ recipient's join id (32) ‖ term (u32 BE) ‖ count (u32 BE))
+//!
+//! type 1  rekey    rest = key (32) ‖ SHA-256(text of the broadcast body) (32)
+//! type 2  welcome  rest = JSON of `Grant`
+//! type 3  present  rest = empty: a joiner's first acknowledgement
+//! ```
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Blob, WireError, decode_value, label, messages, signed::sha256};
+use crate::id::{
+    CallName, CardHash, Ed25519Key, Epoch, GroupId, Instance, JoinId, Joined, PolicyHash, Role, RosterHash, Seat,
+    Transcript,
+};
+
+messages! {
+    /// What a signed body says.
+    Content {
+        /// A new Megolm session and the commit that opens its first epoch, sealed under the key of each grant.
+        "session" => Session(SealedSession),
+        /// The lead: senders switch to the epoch that the body names.
+        "activate" => Activate(Activate),
+        /// The sender leaves the call.
+        "leave" => Leave(Leave),
+        /// The sender asks the lead for a new session.
+        "rotate" => Rotate(Rotate),
+        /// An application message, sealed under the sender's message key of the epoch that the body names.
+        "message" => Message(SealedMessage),
+    }
+}
+
+impl Content {
+    /// Reads the content of a body.
+    ///
+    /// # Errors
+    /// [`WireError::Unknown`] for content of a newer minor revision: to be ignored. [`WireError::Malformed`] or
+    /// [`WireError::Envelope`] for anything that is no content.
+    pub fn parse(content: &RawValue) -> Result<Self, WireError> {
+        super::decode(content.get(), usize::MAX)
+    }
+}
+
+/// A [`SessionBody`] under the key of each grant: AES-256-GCM, nonce zero, no additional data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSession {
+    /// Ciphertext and tag.
+    pub sealed: Blob,
+}
+
+/// An application message: AES-256-GCM, nonce `0 (4) ‖ n (u64 BE)`, additional data [`message_aad`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedMessage {
+    /// Ciphertext and tag.
+    pub sealed: Blob,
+}
+
+/// Senders switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activate {}
+
+/// The sender leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leave {}
+
+/// The sender asks for a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotate {}
+
+/// Why an epoch began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The first lead is alone.
+    Start,
+    /// Somebody came: the ratchet moved one step.
+    Join,
+    /// Somebody left: a new session.
+    Leave,
+    /// The lead removed somebody: a new session.
+    Remove,
+    /// Somebody else leads: a new session.
+    LeadChange,
+    /// The session was old: a new one.
+    Timer,
+    /// Somebody asked: a new session.
+    Request,
+}
+
+impl Cause {
+    /// A join moves the running session; everything else opens a new one.
+    #[must_use]
+    pub const fn ratchets(self) -> bool {
+        matches!(self, Self::Join)
+    }
+}
+
+/// One member as a commit adds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Added {
+    /// Seat.
+    pub seat: Seat,
+    /// Order number.
+    pub joined: Joined,
+    /// Role, fixed from here on.
+    pub role: Role,
+    /// Hash of the card.
+    pub card: CardHash,
+}
+
+/// The lead's word on the next epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommitBody {
+    /// The call.
+    pub call: CallName,
+    /// Its life.
+    pub instance: Instance,
+    /// The epoch that this opens.
+    pub epoch: Epoch,
+    /// The transcript before it.
+    pub prev: Transcript,
+    /// Why.
+    pub cause: Cause,
+    /// The lead.
+    pub lead: Joined,
+    /// The policy in force.
+    pub policy: PolicyHash,
+    /// Who comes, in order of `joined`.
+    pub add: Vec<Added>,
+    /// Who goes, in order.
+    pub remove: Vec<Joined>,
+    /// The roster after it.
+    pub roster: RosterHash,
+    /// The Megolm session.
+    pub session: GroupId,
+    /// The index of the ratchet that is the epoch's secret.
+    pub index: u32,
+}
+
+/// What the sealed part of a `session` body holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionBody {
+    /// The exact text of the commit.
+    pub commit: Box<RawValue>,
+    /// The Megolm session in exported form: 165 bytes.
+    pub session: Blob,
+}
+
+/// What a joiner is given: an epoch, without anything that lies before it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The life of the call.
+    pub instance: Instance,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The transcript after the commit that opened it.
+    pub transcript: Transcript,
+    /// The roster of it.
+    pub roster: RosterHash,
+    /// Who leads.
+    pub lead: Joined,
+    /// The policy in force.
+    pub policy: PolicyHash,
+    /// Why the epoch began.
+    pub cause: Cause,
+    /// The Megolm session exported at the epoch's index: 165 bytes.
+    pub session: Blob,
+}
+
+impl Grant {
+    /// Reads a grant.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`].
+    pub fn parse(json: &RawValue) -> Result<Self, WireError> {
+        decode_value("grant", json)
+    }
+}
+
+/// The kinds of Olm payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OlmType {
+    /// The key of a broadcast session.
+    Rekey,
+    /// Everything a joiner needs.
+    Welcome,
+    /// A joiner's first acknowledgement.
+    Present,
+}
+
+impl OlmType {
+    /// The number in front of the payload.
+    #[must_use]
+    pub const fn as_byte(self) -> u8 {
+        match self {
+            Self::Rekey => 1,
+            Self::Welcome => 2,
+            Self::Present => 3,
+        }
+    }
+}
+
+/// One end of an Olm message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OlmEnd {
+    /// The device.
+    pub ed25519: Ed25519Key,
+    /// Its join.
+    pub join: JoinId,
+}
+
+/// Everything that an Olm payload is bound to.
+#[derive(Clone, Copy, Debug)]
+pub struct OlmContext<'a> {
+    /// The call.
+    pub call: &'a CallName,
+    /// Its life.
+    pub instance: Instance,
+    /// Who wrote it.
+    pub from: OlmEnd,
+    /// For whom.
+    pub to: OlmEnd,
+    /// The epoch that it is about.
+    pub epoch: Epoch,
+}
+
+impl OlmContext<'_> {
+    /// The 32 bytes that stand in front of the payload.
+    #[must_use]
+    pub fn hash(&self, kind: OlmType) -> [u8; 32] {
+        sha256(&[
+            label::OLM,
+            &[kind.as_byte()],
+            &sha256(&[self.call.as_str().as_bytes()]),
+            self.instance.as_bytes(),
+            self.from.ed25519.as_bytes(),
+            self.from.join.as_bytes(),
+            self.to.ed25519.as_bytes(),
+            self.to.join.as_bytes(),
+            &self.epoch.to_bytes(),
+        ])
+    }
+}
+
+/// Additional data of a sealed application message: `label ‖ term ‖ count ‖ n (u64 BE) ‖ to (u64 BE, 0 for all)`.
+#[must_use]
+pub fn message_aad(epoch: Epoch, n: u64, to: Option<Joined>) -> Vec<u8> {
+    [label::SEALED, &epoch.to_bytes(), &n.to_be_bytes(), &to.map_or(0, |to| to.0).to_be_bytes()].concat()
+}
