@@ -164,6 +164,10 @@ byte_id!(
     KeysHash, 32
 );
 byte_id!(
+    /// What two holders of the same media secret may show each other; tells nothing of the secret.
+    Fingerprint, 16
+);
+byte_id!(
     /// Proof that its sender holds an epoch: HMAC-SHA-256 under that epoch's authenticator key.
     AckMac, 32
 );

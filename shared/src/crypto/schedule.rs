@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 
 use super::secret::Secret;
 use crate::{
-    id::{AckMac, CallName, Ed25519Key, Instance, Joined, PolicyHash, Seat, Transcript},
+    id::{AckMac, CallName, Ed25519Key, Fingerprint, Instance, Joined, PolicyHash, Seat, Transcript},
     wire::{label, signed::sha256},
 };
 
@@ -84,11 +84,11 @@ impl MediaSecret {
 
     /// Sixteen bytes that two holders may show each other to see that they hold the same secret.
     #[must_use]
-    pub fn fingerprint(&self) -> [u8; 16] {
+    pub fn fingerprint(&self) -> Fingerprint {
         let hash = sha256(&[label::FINGERPRINT, self.0.expose()]);
         let mut short = [0; 16];
         short.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
-        short
+        Fingerprint::new(short)
     }
 }
 

@@ -1,11 +1,13 @@
 //! What can be wrong, by who is at fault.
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::id::{Epoch, Joined, Term};
 
 /// A peer or the relay did what no honest one does. The session stays as it was: no key is installed, nothing is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Error)]
+#[serde(rename_all = "snake_case")]
 pub enum SecurityEvent {
     /// A device card is malformed, or its signature does not verify.
     #[error("member {joined}: the device card does not verify")]
@@ -100,7 +102,8 @@ pub enum SecurityEvent {
 }
 
 /// Why a commit or a grant was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Error)]
+#[serde(rename_all = "snake_case")]
 pub enum CommitError {
     /// It is not a commit, or has a field of a later version.
     #[error("malformed")]
@@ -141,7 +144,8 @@ pub enum CommitError {
 }
 
 /// Why a change of the roster was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Error)]
+#[serde(rename_all = "snake_case")]
 pub enum RosterError {
     /// It removes somebody who is not there.
     #[error("it removes member {0}, who is not in the roster")]
@@ -161,7 +165,8 @@ pub enum RosterError {
 }
 
 /// The caller asked for something that cannot be done now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Error)]
+#[serde(rename_all = "snake_case")]
 pub enum CommandError {
     /// There is no epoch yet.
     #[error("this device has no key yet")]
@@ -181,7 +186,8 @@ pub enum CommandError {
 }
 
 /// Our own fault, or the machine's: the session cannot go on and ends without a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Error)]
+#[serde(rename_all = "snake_case")]
 pub enum InternalError {
     /// The system gave no random bytes.
     #[error("the system's random generator failed")]

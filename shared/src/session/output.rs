@@ -1,13 +1,14 @@
 //! What may come of an input.
 
+use serde::{Serialize, Serializer};
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::error::{CommandError, InternalError, SecurityEvent};
 use crate::{
     crypto::schedule::MediaSecret,
-    id::{Ed25519Key, Epoch, Joined, Role, RosterHash, Seat, Term},
+    id::{Ed25519Key, Epoch, Fingerprint, Joined, Role, RosterHash, Seat, Term},
     identity::device::DevicePickle,
-    wire::{IceServer, LeftReason, ToRelay, code::Code, sealed::Cause},
+    wire::{Blob, IceServer, LeftReason, ToRelay, code::Code, sealed::Cause},
 };
 
 /// One thing to do, in the order in which they come.
@@ -46,7 +47,10 @@ pub enum KeyUpdate {
 }
 
 /// What an application is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Serialises as one object with one key, `{"epoch": {…}}`: the lines of `--json` and the events of the browser SDK.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// The relay gave a seat; the key is still to come.
     Seated {
@@ -90,9 +94,10 @@ pub enum Event {
         /// It was for this device alone.
         direct: bool,
         /// The message.
-        payload: Vec<u8>,
+        payload: Blob,
     },
     /// Somebody cheats, or something is badly broken.
+    #[serde(serialize_with = "with_sentence")]
     Security(SecurityEvent),
     /// The relay refused something.
     Refused {
@@ -102,6 +107,7 @@ pub enum Event {
         message: String,
     },
     /// A command could not be carried out.
+    #[serde(serialize_with = "with_sentence")]
     CommandFailed(CommandError),
     /// The relay will go away: milliseconds to wait before connecting again.
     Closing(u64),
@@ -110,7 +116,8 @@ pub enum Event {
 }
 
 /// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// This device left.
     Left,
@@ -132,7 +139,7 @@ pub enum EndReason {
 }
 
 /// Somebody in the call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemberInfo {
     /// Seat.
     pub seat: Seat,
@@ -149,7 +156,7 @@ pub struct MemberInfo {
 }
 
 /// A new epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EpochInfo {
     /// Which.
     pub epoch: Epoch,
@@ -162,7 +169,20 @@ pub struct EpochInfo {
     /// Its hash: equal on all members.
     pub roster: RosterHash,
     /// A value that two holders of the same media secret share and that tells nothing of it.
-    pub fingerprint: [u8; 16],
+    pub fingerprint: Fingerprint,
     /// Thirty digits for people to compare: changes with people and devices, not with rotations.
     pub security_code: String,
+}
+
+/// `{"kind": …, "message": "one sentence"}`: what a program matches and what a person reads.
+fn with_sentence<S: Serializer>(
+    error: &(impl Serialize + std::error::Error),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct WithSentence<'a, E> {
+        kind: &'a E,
+        message: String,
+    }
+    WithSentence { kind: error, message: error.to_string() }.serialize(serializer)
 }
