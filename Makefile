@@ -1,0 +1,27 @@
+# Thin: the work is done by the scripts in .ci.
+
+PORT ?= 8080
+
+.PHONY: help run test load bench setup
+
+help:
+	@echo "make run     a call on this machine: relay, page and lead bot on 127.0.0.1 (PORT=8080)"
+	@echo "make test    every test, with the time each step took"
+	@echo "make load    a hundred members joining and leaving for a minute (MEMBERS= CHURN= DURATION= CALLS=)"
+	@echo "make bench   what joining, leaving and sealing cost at 2 to 1,000 members"
+	@echo "make setup   only install what the others need"
+
+run:
+	@PORT=$(PORT) .ci/start
+
+test:
+	@.ci/test
+
+load:
+	@.ci/load
+
+bench:
+	@.ci/bench
+
+setup:
+	@.ci/setup test
