@@ -44,7 +44,7 @@ pub const HELD_FRAMES: usize = 64;
 pub const HELD_FRAME_BYTES: usize = 8 * 1024 * 1024;
 /// How long a frame waits for its key; after that a picture would freeze less if it were dropped.
 pub const HELD_FRAME_TIME: Duration = Duration::from_millis(500);
-/// Counters behind the newest that a frame may have: WebRTC retransmits at most a second of video.
+/// Counters of a key that a receiver tells apart, the newest included: WebRTC retransmits at most a second of video.
 pub const REPLAY_WINDOW: usize = 1024;
 
 /// A text is too long or nested too deeply.
