@@ -22,7 +22,8 @@ pub mod wire;
 
 #[cfg(feature = "session")]
 pub mod crypto;
-
+#[cfg(feature = "frame")]
+pub mod frame;
 #[cfg(feature = "session")]
 pub mod identity;
 #[cfg(feature = "session")]

@@ -1,0 +1,142 @@
+//! Sealing the frames of this device.
+
+use serde::Serialize;
+use sframe::{
+    frame::{MediaFrameView, MonotonicCounter},
+    key::EncryptionKey,
+};
+use thiserror::Error;
+
+use super::{
+    KEY_LENGTH, SUITE,
+    clear_bytes::{Codec, FrameError},
+    epochs::Epochs,
+    kid::Kid,
+};
+use crate::{
+    crypto::schedule::MediaSecret,
+    id::{Ed25519Key, Epoch, Seat},
+};
+
+/// Chooses the key that frames are sealed under.
+#[derive(Default)]
+pub(super) struct Sealer {
+    own: Option<Seat>,
+    active: Option<Epoch>,
+    stats: SealStats,
+}
+
+/// What became of this device's own frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SealStats {
+    /// Sealed.
+    pub sealed: u64,
+    /// Refused, whatever the reason: these must not have been sent.
+    pub refused: u64,
+}
+
+/// Why a frame was not sealed. It must be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SealError {
+    /// No epoch is active, or this device may not send in it.
+    #[error("there is no key to seal under")]
+    NoKey,
+    /// Another seat than before: it has a counter that is not ours.
+    #[error("a device seals for one seat only")]
+    OtherSeat,
+    /// The bytes are no frame of the codec.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The counter of the key is used up: it stops rather than wraps.
+    #[error("the key has sealed as many frames as it may")]
+    Exhausted,
+    /// The cryptographic library refused.
+    #[error("sealing failed")]
+    Crypto,
+}
+
+impl Sealer {
+    /// Seals under this epoch from here on. Never goes back: whoever an epoch shut out stays shut out.
+    pub(super) fn activate(&mut self, epoch: Epoch) {
+        self.active = self.active.max(Some(epoch));
+    }
+
+    /// Seals one frame.
+    pub(super) fn seal(
+        &mut self,
+        epochs: &mut Epochs,
+        own: Seat,
+        codec: Codec,
+        frame: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let sealed = self.try_seal(epochs, own, codec, frame);
+        let count = if sealed.is_ok() { &mut self.stats.sealed } else { &mut self.stats.refused };
+        *count += 1;
+        sealed
+    }
+
+    pub(super) fn stats(&self) -> SealStats {
+        self.stats
+    }
+
+    #[cfg(test)]
+    pub(super) fn active(&self) -> Option<Epoch> {
+        self.active
+    }
+
+    fn try_seal(&mut self, epochs: &mut Epochs, own: Seat, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (clear, rest) = codec.split(frame)?;
+        let active = self.active.ok_or(SealError::NoKey)?;
+        if *self.own.get_or_insert(own) != own {
+            return Err(SealError::OtherSeat);
+        }
+        epochs.sealing(active, own).ok_or(SealError::NoKey)?.seal(clear, rest)
+    }
+}
+
+/// The own key of one epoch and its only counter.
+pub(super) struct SealingKey {
+    key: EncryptionKey,
+    counter: MonotonicCounter,
+}
+
+impl SealingKey {
+    /// Makes the key of a sender; `None` only if the library cannot.
+    pub(super) fn derive(media: &MediaSecret, kid: Kid, sender: &Ed25519Key) -> Option<Self> {
+        let base = media.sender::<KEY_LENGTH>(kid.seat(), sender);
+        let key = EncryptionKey::derive_from(SUITE, kid, base.expose()).ok()?;
+        Some(Self { key, counter: MonotonicCounter::new(LAST_COUNTER) })
+    }
+
+    fn seal(&mut self, clear: &[u8], rest: &[u8]) -> Result<Vec<u8>, SealError> {
+        let plain =
+            MediaFrameView::try_with_meta_data(&mut self.counter, rest, clear).map_err(|_| SealError::Exhausted)?;
+        let mut sealed = Vec::new();
+        plain.encrypt_into(&self.key, &mut sealed).map_err(|_| SealError::Crypto)?;
+        Ok(sealed)
+    }
+}
+
+/// The last counter of a key: AES-GCM is far from its bounds there (RFC 9605 section 9.1 wants uniqueness, section 9.2
+/// a bound), and a thousand frames a second reach it after seven weeks, while an epoch lasts minutes.
+const LAST_COUNTER: u64 = u32::MAX as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{crypto::secret::Secret, frame::kid::Header, id::Term};
+
+    #[test]
+    fn a_counter_stops_and_never_wraps() {
+        let media = MediaSecret::new(Secret::take(&mut [1; 32]).expect("32 bytes"));
+        let kid = Kid::new(Seat(1), Epoch::first(Term(0)));
+        let mut key = SealingKey::derive(&media, kid, &Ed25519Key::new([2; 32])).expect("a key");
+        key.counter = MonotonicCounter::with_start_value(LAST_COUNTER - 1, LAST_COUNTER);
+        for counter in [LAST_COUNTER - 1, LAST_COUNTER] {
+            let sealed = key.seal(&[], b"frame").expect("counters left");
+            assert_eq!(Header::read(&sealed).expect("a header").counter, counter);
+        }
+        assert_eq!(key.seal(&[], b"frame"), Err(SealError::Exhausted));
+        assert_eq!(key.seal(&[], b"frame"), Err(SealError::Exhausted));
+    }
+}

@@ -1,0 +1,417 @@
+//! One sender and one receiver, and everything that can go wrong between them.
+
+use proptest::prelude::*;
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    clear_bytes::{Codec, FrameError},
+    kid::{Header, HeaderError},
+    opener::{OpenError, Opened},
+    *,
+};
+use crate::{
+    crypto::{schedule::MediaSecret, secret::Secret},
+    id::{Ed25519Key, Epoch, Term},
+    limits,
+};
+
+const ALICE: Seat = Seat(3);
+const BOB: Seat = Seat(300);
+const NOW: Timestamp = Timestamp::from_millis(1000);
+const VP8_KEY: &[u8] = &[0x10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
+const VP8_DELTA: &[u8] = &[0x11, 1, 2, 3, 4, 5];
+
+fn epoch(count: u32) -> Epoch {
+    Epoch(Term(0), count)
+}
+
+fn media(secret: u8) -> MediaSecret {
+    MediaSecret::new(Secret::take(&mut [secret; 32]).expect("32 bytes"))
+}
+
+fn senders(seats: &[(Seat, u8)]) -> Arc<BTreeMap<Seat, Ed25519Key>> {
+    Arc::new(seats.iter().map(|(seat, key)| (*seat, Ed25519Key::new([*key; 32]))).collect())
+}
+
+fn install(epoch: Epoch, secret: u8) -> KeyUpdate {
+    KeyUpdate::Install { epoch, media: media(secret), senders: senders(&[(ALICE, 1), (BOB, 2)]) }
+}
+
+/// Holds epoch 0.0 and seals under it.
+fn ready() -> Frames {
+    let mut frames = Frames::new();
+    frames.apply(install(epoch(0), 7));
+    frames.apply(KeyUpdate::Activate(epoch(0)));
+    frames
+}
+
+/// Alice seals.
+fn seal(alice: &mut Frames, frame: &[u8]) -> Vec<u8> {
+    alice.seal(ALICE, Codec::Opus, frame).expect("a key")
+}
+
+/// Bob opens what comes through Alice's receiver.
+fn open(bob: &mut Frames, frame: &[u8]) -> Opened {
+    bob.open(NOW, ALICE, Codec::Opus, frame, 0)
+}
+
+#[test]
+fn each_codec_goes_round_and_keeps_its_clear_bytes() {
+    let (mut alice, mut bob) = (ready(), ready());
+    for (codec, frame, clear) in
+        [(Codec::Vp8, VP8_KEY, 10), (Codec::Vp8, VP8_DELTA, 3), (Codec::Opus, VP8_DELTA, 0), (Codec::Opus, &[9][..], 0)]
+    {
+        let sealed = alice.seal(ALICE, codec, frame).expect("a key");
+        assert_eq!(sealed[..clear], frame[..clear]);
+        assert_eq!(sealed.len(), frame.len() + Header::read(&sealed[clear..]).expect("a header").length + 16);
+        assert_eq!(bob.open(NOW, ALICE, codec, &sealed, 0), Opened::Frame(frame.to_vec()));
+    }
+    assert_eq!(bob.stats(ALICE).opened, 4);
+    assert_eq!(alice.seal_stats(), SealStats { sealed: 4, refused: 0 });
+}
+
+#[test]
+fn without_a_key_nothing_is_sealed() {
+    let mut alice = Frames::new();
+    let sealed = |alice: &mut Frames| alice.seal(ALICE, Codec::Opus, b"frame");
+    assert_eq!(sealed(&mut alice), Err(SealError::NoKey));
+    alice.apply(install(epoch(0), 7));
+    assert_eq!(sealed(&mut alice), Err(SealError::NoKey), "held is not yet active");
+    alice.apply(KeyUpdate::Activate(epoch(1)));
+    assert_eq!(sealed(&mut alice), Err(SealError::NoKey), "active and not held");
+    assert_eq!(alice.seal_stats(), SealStats { sealed: 0, refused: 3 });
+
+    let mut alice = ready();
+    alice.apply(KeyUpdate::Retire(epoch(0)));
+    assert_eq!(sealed(&mut alice), Err(SealError::NoKey));
+
+    let mut alice = ready();
+    alice.apply(KeyUpdate::Clear);
+    assert_eq!(sealed(&mut alice), Err(SealError::NoKey));
+
+    let mut carol = ready();
+    assert_eq!(carol.seal(Seat(9), Codec::Opus, b"frame"), Err(SealError::NoKey), "not in the epoch");
+}
+
+#[test]
+fn a_device_seals_for_one_seat_and_never_goes_back() {
+    let mut alice = ready();
+    seal(&mut alice, b"mine");
+    assert_eq!(alice.seal(BOB, Codec::Opus, b"not mine"), Err(SealError::OtherSeat));
+    alice.apply(install(epoch(1), 8));
+    alice.apply(KeyUpdate::Activate(epoch(1)));
+    alice.apply(KeyUpdate::Activate(epoch(0)));
+    let header = Header::read(&seal(&mut alice, b"frame")).expect("a header");
+    assert_eq!(header.kid, kid::Kid::new(ALICE, epoch(1)));
+}
+
+#[test]
+fn bytes_that_are_no_frame_are_refused_on_both_sides() {
+    let (mut alice, mut bob) = (ready(), ready());
+    assert_eq!(alice.seal(ALICE, Codec::Vp8, &[]), Err(SealError::Frame(FrameError::Empty)));
+    let short = FrameError::TooShort { needs: 10, got: 2 };
+    assert_eq!(alice.seal(ALICE, Codec::Vp8, &[0, 0]), Err(SealError::Frame(short)));
+    assert_eq!(open(&mut bob, &[]), Opened::Dropped(OpenError::Frame(FrameError::Empty)));
+    assert_eq!(open(&mut bob, &[0xff]), Opened::Dropped(OpenError::Header(HeaderError::Truncated)));
+    let sealed = seal(&mut alice, b"x");
+    assert_eq!(open(&mut bob, &sealed[..sealed.len() - 2]), Opened::Dropped(OpenError::Header(HeaderError::Truncated)));
+    assert_eq!(bob.stats(ALICE).refused, 3);
+}
+
+#[test]
+fn a_wrong_key_opens_nothing() {
+    let mut alice = ready();
+    let mut mallory = Frames::new();
+    mallory.apply(install(epoch(0), 8));
+    assert_eq!(open(&mut mallory, &seal(&mut alice, b"frame")), Opened::Dropped(OpenError::Undecryptable));
+    assert_eq!(mallory.stats(ALICE).undecryptable, 1);
+}
+
+#[test]
+fn the_sender_device_is_part_of_the_key() {
+    let mut alice = ready();
+    let mut bob = Frames::new();
+    let senders = senders(&[(ALICE, 9), (BOB, 2)]);
+    bob.apply(KeyUpdate::Install { epoch: epoch(0), media: media(7), senders });
+    assert_eq!(open(&mut bob, &seal(&mut alice, b"frame")), Opened::Dropped(OpenError::Undecryptable));
+}
+
+#[test]
+fn a_frame_counts_only_through_its_senders_receiver() {
+    let (mut alice, mut bob) = (ready(), ready());
+    let sealed = seal(&mut alice, b"frame");
+    assert_eq!(bob.open(NOW, BOB, Codec::Opus, &sealed, 0), Opened::Dropped(OpenError::WrongSeat(ALICE)));
+    assert_eq!(bob.stats(BOB).refused, 1);
+    let mut carol = Frames::new();
+    carol.apply(KeyUpdate::Install { epoch: epoch(0), media: media(7), senders: senders(&[(BOB, 2)]) });
+    assert_eq!(open(&mut carol, &sealed), Opened::Dropped(OpenError::NotASender));
+}
+
+#[test]
+fn every_changed_byte_is_noticed() {
+    for (codec, frame) in [(Codec::Vp8, VP8_KEY), (Codec::Vp8, VP8_DELTA), (Codec::Opus, VP8_KEY)] {
+        let sealed = ready().seal(ALICE, codec, frame).expect("a key");
+        for place in 0..sealed.len() {
+            for bit in 0..8 {
+                let mut changed = sealed.clone();
+                changed[place] ^= 1 << bit;
+                let opened = ready().open(NOW, ALICE, codec, &changed, 0);
+                assert!(!matches!(opened, Opened::Frame(_)), "{codec:?} byte {place} bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_changed_clear_byte_fails_to_open() {
+    let mut sealed = ready().seal(ALICE, Codec::Vp8, VP8_KEY).expect("a key");
+    sealed[9] ^= 1;
+    assert_eq!(ready().open(NOW, ALICE, Codec::Vp8, &sealed, 0), Opened::Dropped(OpenError::Undecryptable));
+}
+
+#[test]
+fn replays_are_counted_apart_and_reordering_is_fine() {
+    let (mut alice, mut bob) = (ready(), ready());
+    let sealed: Vec<_> = (0..=limits::REPLAY_WINDOW).map(|n| seal(&mut alice, &n.to_be_bytes())).collect();
+    for n in [5, 2, 4] {
+        assert_eq!(open(&mut bob, &sealed[n]), Opened::Frame(n.to_be_bytes().to_vec()), "{n}");
+        assert_eq!(open(&mut bob, &sealed[n]), Opened::Dropped(OpenError::Duplicate), "{n}");
+    }
+    let last = sealed.len() - 1;
+    assert!(matches!(open(&mut bob, &sealed[last]), Opened::Frame(_)));
+    assert_eq!(open(&mut bob, &sealed[0]), Opened::Dropped(OpenError::TooOld));
+    assert!(matches!(open(&mut bob, &sealed[1]), Opened::Frame(_)), "the oldest one in the window");
+    let stats = bob.stats(ALICE);
+    assert_eq!((stats.opened, stats.duplicates, stats.late, stats.undecryptable), (5, 3, 1, 0));
+}
+
+#[test]
+fn a_forged_frame_does_not_move_the_replay_window() {
+    let (mut alice, mut bob) = (ready(), ready());
+    let genuine = seal(&mut alice, b"frame");
+    let kid = u64::from(kid::Kid::new(ALICE, epoch(0)));
+    let mut forged = Vec::from(&sframe::header::SframeHeader::new(kid, u64::from(u32::MAX)));
+    forged.extend([0; 20]);
+    assert_eq!(open(&mut bob, &forged), Opened::Dropped(OpenError::Undecryptable));
+    assert!(matches!(open(&mut bob, &genuine), Opened::Frame(_)));
+}
+
+#[test]
+fn counters_rise_across_tracks_and_start_anew_with_an_epoch_only() {
+    let mut alice = ready();
+    let counter = |frames: &mut Frames| Header::read(&seal(frames, b"frame")).expect("a header").counter;
+    assert_eq!((counter(&mut alice), counter(&mut alice)), (0, 1));
+    let video = alice.seal(ALICE, Codec::Vp8, VP8_DELTA).expect("a key");
+    assert_eq!(Header::read(&video[3..]).expect("a header").counter, 2);
+
+    // The same epoch again, wiped or not, must not bring a used counter back.
+    alice.apply(install(epoch(0), 7));
+    alice.apply(KeyUpdate::Activate(epoch(0)));
+    assert_eq!(counter(&mut alice), 3);
+    for update in [KeyUpdate::Retire(epoch(0)), install(epoch(0), 7), KeyUpdate::Activate(epoch(0))] {
+        alice.apply(update);
+    }
+    assert_eq!(alice.seal(ALICE, Codec::Opus, b"frame"), Err(SealError::NoKey));
+
+    alice.apply(install(epoch(1), 8));
+    alice.apply(KeyUpdate::Activate(epoch(1)));
+    assert_eq!(counter(&mut alice), 0);
+}
+
+#[test]
+fn old_keys_open_until_they_are_retired() {
+    let (mut alice, mut bob) = (ready(), ready());
+    let in_flight = [seal(&mut alice, b"one"), seal(&mut alice, b"two")];
+    for frames in [&mut alice, &mut bob] {
+        frames.apply(install(epoch(1), 8));
+        frames.apply(KeyUpdate::Activate(epoch(1)));
+    }
+    assert!(matches!(open(&mut bob, &seal(&mut alice, b"new")), Opened::Frame(_)));
+    assert!(matches!(open(&mut bob, &in_flight[0]), Opened::Frame(_)));
+    bob.apply(KeyUpdate::Retire(epoch(0)));
+    assert_eq!(open(&mut bob, &in_flight[1]), Opened::Dropped(OpenError::Past));
+    assert_eq!((bob.stats(ALICE).late, bob.stats(ALICE).waiting_since), (1, None));
+}
+
+#[test]
+fn when_a_key_id_comes_round_the_older_key_and_its_window_are_gone() {
+    let (mut alice, mut bob) = (ready(), ready());
+    let old = seal(&mut alice, b"old");
+    assert!(matches!(open(&mut bob, &old), Opened::Frame(_)));
+    for frames in [&mut alice, &mut bob] {
+        frames.apply(install(epoch(64), 8));
+        frames.apply(KeyUpdate::Activate(epoch(64)));
+        frames.apply(KeyUpdate::Retire(epoch(0)));
+    }
+    assert_eq!(open(&mut bob, &old), Opened::Dropped(OpenError::Undecryptable), "one key only is tried");
+    let new = seal(&mut alice, b"new");
+    let counters = [&old, &new].map(|frame| Header::read(frame).expect("a header").counter);
+    assert_eq!(counters, [0, 0]);
+    assert_eq!(open(&mut bob, &new), Opened::Frame(b"new".to_vec()), "counter 0 is not taken for a replay");
+}
+
+#[test]
+fn no_more_epochs_live_than_the_bound() {
+    let mut alice = ready();
+    let frames: Vec<_> = (0..=limits::LIVE_EPOCHS)
+        .map(|n| {
+            let epoch = epoch(n.try_into().expect("a small number"));
+            alice.apply(install(epoch, 7));
+            alice.apply(KeyUpdate::Activate(epoch));
+            seal(&mut alice, b"frame")
+        })
+        .collect();
+    let mut bob = ready();
+    for n in 1..=limits::LIVE_EPOCHS {
+        bob.apply(install(epoch(n.try_into().expect("a small number")), 7));
+    }
+    assert_eq!(open(&mut bob, &frames[0]), Opened::Dropped(OpenError::Past), "the oldest is wiped");
+    for frame in &frames[1..] {
+        assert!(matches!(open(&mut bob, frame), Opened::Frame(_)));
+    }
+}
+
+/// Alice seals under epoch 0.1 already, Bob holds 0.0 alone.
+fn ahead() -> (Frames, Frames) {
+    let mut alice = ready();
+    alice.apply(install(epoch(1), 8));
+    alice.apply(KeyUpdate::Activate(epoch(1)));
+    (alice, ready())
+}
+
+#[test]
+fn a_frame_before_its_key_is_held_and_released_by_the_key() {
+    let (mut alice, mut bob) = ahead();
+    let sealed = [seal(&mut alice, b"one"), seal(&mut alice, b"two")];
+    assert_eq!(bob.next_timeout(), None);
+    for (ticket, frame) in [(10, &sealed[0]), (11, &sealed[1]), (12, &sealed[0])] {
+        assert_eq!(bob.open(NOW, ALICE, Codec::Opus, frame, ticket), Opened::Held);
+    }
+    assert_eq!(bob.next_timeout(), Some(NOW + limits::HELD_FRAME_TIME));
+    assert_eq!(bob.release(NOW), vec![], "neither key nor time-out");
+    assert_eq!(bob.stats(ALICE).waiting_since, Some(NOW));
+
+    bob.apply(install(epoch(1), 8));
+    assert!(bob.next_timeout().is_some_and(|due| due <= NOW));
+    let released = bob.release(NOW);
+    let expected = vec![(10, Ok(b"one".to_vec())), (11, Ok(b"two".to_vec())), (12, Err(OpenError::Duplicate))];
+    assert_eq!(released, expected);
+    assert_eq!((bob.next_timeout(), bob.release(NOW)), (None, vec![]));
+    let stats = bob.stats(ALICE);
+    assert_eq!((stats.opened, stats.duplicates, stats.expired, stats.waiting_since), (2, 1, 0, None));
+}
+
+#[test]
+fn a_frame_whose_key_does_not_come_times_out() {
+    let (mut alice, mut bob) = ahead();
+    assert_eq!(bob.open(NOW, ALICE, Codec::Opus, &seal(&mut alice, b"one"), 10), Opened::Held);
+    let due = bob.next_timeout().expect("a deadline");
+    assert_eq!(bob.release(due - std::time::Duration::from_millis(1)), vec![]);
+    assert_eq!(bob.release(due), vec![(10, Err(OpenError::TimedOut))]);
+    let stats = bob.stats(ALICE);
+    assert_eq!((stats.held, stats.expired, stats.undecryptable, stats.waiting_since), (1, 1, 0, Some(NOW)));
+}
+
+#[test]
+fn clearing_gives_back_what_is_held() {
+    let (mut alice, mut bob) = ahead();
+    assert_eq!(bob.open(NOW, ALICE, Codec::Opus, &seal(&mut alice, b"one"), 10), Opened::Held);
+    bob.apply(KeyUpdate::Clear);
+    assert_eq!(bob.release(NOW), vec![(10, Err(OpenError::TimedOut))]);
+}
+
+#[test]
+fn what_is_held_is_bounded_by_number_and_bytes() {
+    let (mut alice, mut bob) = ahead();
+    for ticket in 0..limits::HELD_FRAMES {
+        let frame = seal(&mut alice, b"frame");
+        assert_eq!(bob.open(NOW, ALICE, Codec::Opus, &frame, ticket as u64), Opened::Held);
+    }
+    assert_eq!(open(&mut bob, &seal(&mut alice, b"frame")), Opened::Dropped(OpenError::HoldFull));
+    assert_eq!(bob.stats(ALICE).expired, 1);
+    assert_eq!(bob.release(NOW + limits::HELD_FRAME_TIME).len(), limits::HELD_FRAMES);
+
+    let big = seal(&mut alice, &vec![0; limits::HELD_FRAME_BYTES / 2]);
+    assert_eq!(open(&mut bob, &big), Opened::Held);
+    assert_eq!(open(&mut bob, &big), Opened::Dropped(OpenError::HoldFull), "two and their headers are too many bytes");
+    assert_eq!(bob.release(NOW + limits::HELD_FRAME_TIME).len(), 1);
+    assert_eq!(open(&mut bob, &big), Opened::Held, "room again");
+}
+
+#[test]
+fn a_joiner_does_not_wait_for_the_epoch_before_its_own() {
+    let mut alice = ready();
+    let mut bob = Frames::new();
+    bob.apply(install(epoch(1), 8));
+    assert_eq!(open(&mut bob, &seal(&mut alice, b"frame")), Opened::Dropped(OpenError::Past));
+    assert_eq!((bob.stats(ALICE).late, bob.stats(ALICE).waiting_since), (1, Some(NOW)));
+}
+
+#[test]
+fn statistics_start_anew_with_the_holder_of_a_seat() {
+    let (mut alice, mut bob) = (ready(), ready());
+    assert!(matches!(open(&mut bob, &seal(&mut alice, b"frame")), Opened::Frame(_)));
+    bob.apply(install(epoch(1), 8));
+    assert_eq!(bob.stats(ALICE).opened, 1, "the same holder");
+    let senders = senders(&[(ALICE, 9), (BOB, 2)]);
+    bob.apply(KeyUpdate::Install { epoch: epoch(2), media: media(9), senders });
+    assert_eq!(bob.stats(ALICE), SeatStats::default());
+    assert_eq!(bob.all_stats().count(), 0);
+}
+
+proptest! {
+    #[test]
+    fn any_frame_goes_round_or_is_refused(video: bool, frame: Vec<u8>) {
+        let codec = if video { Codec::Vp8 } else { Codec::Opus };
+        let (mut alice, mut bob) = (ready(), ready());
+        match alice.seal(ALICE, codec, &frame) {
+            Ok(sealed) => prop_assert_eq!(bob.open(NOW, ALICE, codec, &sealed, 0), Opened::Frame(frame)),
+            Err(error) => prop_assert!(matches!(error, SealError::Frame(_))),
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_dropped_or_held(video: bool, seat: u16, frame: Vec<u8>) {
+        let codec = if video { Codec::Vp8 } else { Codec::Opus };
+        prop_assert!(!matches!(ready().open(NOW, Seat(seat), codec, &frame, 0), Opened::Frame(_)));
+    }
+
+    /// Whatever order the network delivers in, each frame opens at most once, and always when it is in the window.
+    #[test]
+    fn any_order_opens_each_frame_once(order in prop::collection::vec(0_usize..40, 0..120)) {
+        let (mut alice, mut bob) = (ready(), ready());
+        let sealed: Vec<_> = (0..40).map(|_| seal(&mut alice, b"frame")).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        for n in order {
+            let opened = open(&mut bob, &sealed[n]);
+            prop_assert_eq!(matches!(opened, Opened::Frame(_)), seen.insert(n), "{}: {:?}", n, opened);
+        }
+    }
+
+    /// Epochs install, activate and retire in any order: no (key id, counter) is sealed twice under one secret, and what
+    /// is sealed opens wherever that epoch is live.
+    #[test]
+    fn no_key_and_counter_twice(steps in prop::collection::vec((0_u8..4, 0_u32..80), 1..80)) {
+        let (mut alice, mut bob) = (Frames::new(), Frames::new());
+        let mut used = std::collections::BTreeSet::new();
+        for (step, count) in steps {
+            let secret = u8::try_from(count).expect("below 80");
+            let update = match step {
+                0 => install(epoch(count), secret),
+                1 => KeyUpdate::Activate(epoch(count)),
+                2 => KeyUpdate::Retire(epoch(count)),
+                _ => {
+                    if let Ok(sealed) = alice.seal(ALICE, Codec::Opus, b"frame") {
+                        let header = Header::read(&sealed).expect("a header");
+                        let active = alice.sealer.active().expect("sealed under it");
+                        prop_assert!(used.insert((active, header.counter)));
+                        prop_assert_eq!(open(&mut bob, &sealed), Opened::Frame(b"frame".to_vec()));
+                    }
+                    continue;
+                }
+            };
+            alice.apply(update.clone());
+            bob.apply(update);
+        }
+    }
+}
