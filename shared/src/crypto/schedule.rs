@@ -15,6 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 use super::secret::Secret;
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 pub type Ratchet = Secret<128>;
 
 /// What an epoch's keys come from.
-pub struct EpochSecret(Hkdf<Sha256>);
+pub struct EpochSecret(Secret<32>);
 
 /// What the frame keys of an epoch come from.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,7 +45,11 @@ impl EpochSecret {
     /// Extracts the secret of an epoch.
     #[must_use]
     pub fn new(ratchet: &Ratchet, transcript: &Transcript) -> Self {
-        Self(Hkdf::new(Some(transcript.as_bytes()), ratchet.expose()))
+        let mut secret = Secret::zeroed();
+        let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(transcript.as_bytes()), ratchet.expose());
+        secret.expose_mut().copy_from_slice(&extracted);
+        extracted.zeroize();
+        Self(secret)
     }
 
     /// The secret of all frame keys.
@@ -76,10 +81,7 @@ impl MediaSecret {
     /// The SFrame `base_key` of one sender: `N` is the key size of the suite (RFC 9605 section 4.5).
     #[must_use]
     pub fn sender<const N: usize>(&self, seat: Seat, sender: &Ed25519Key) -> Secret<N> {
-        // RFC 5869 wants a pseudorandom key of at least the hash's 32 bytes, and this one has 32.
-        #[allow(clippy::expect_used)]
-        let hkdf = Hkdf::<Sha256>::from_prk(self.0.expose()).expect("32 bytes are enough");
-        expand(&hkdf, &[label::SENDER, &seat.0.to_be_bytes(), sender.as_bytes()])
+        expand(&self.0, &[label::SENDER, &seat.0.to_be_bytes(), sender.as_bytes()])
     }
 
     /// Sixteen bytes that two holders may show each other to see that they hold the same secret.
@@ -169,11 +171,14 @@ pub fn security_code(instance: &Instance, mut keys: Vec<Ed25519Key>) -> String {
     groups.collect::<Vec<_>>().join(" ")
 }
 
-fn expand<const N: usize>(hkdf: &Hkdf<Sha256>, info: &[&[u8]]) -> Secret<N> {
+fn expand<const N: usize>(secret: &Secret<32>, info: &[&[u8]]) -> Secret<N> {
     const { assert!(N <= 255 * 32, "RFC 5869 section 2.3") };
     let mut key = Secret::zeroed();
-    // Expanding fails only above the length that the assertion bounds; a zero key must never leave this function.
+    // RFC 5869 wants a pseudorandom key of at least the hash's 32 bytes, and this one has 32; expanding fails only above
+    // the length that the assertion bounds. A zero key must never leave this function.
     #[allow(clippy::expect_used)]
-    hkdf.expand_multi_info(info, key.expose_mut()).expect("the length is bounded at compile time");
+    Hkdf::<Sha256>::from_prk(secret.expose())
+        .and_then(|hkdf| hkdf.expand_multi_info(info, key.expose_mut()).map_err(|_| hkdf::InvalidPrkLength))
+        .expect("both lengths are known at compile time");
     key
 }

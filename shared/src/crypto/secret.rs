@@ -27,7 +27,7 @@ impl<const N: usize> Secret<N> {
     }
 
     /// Where to write the bytes.
-    pub(super) fn expose_mut(&mut self) -> &mut [u8; N] {
+    pub(crate) fn expose_mut(&mut self) -> &mut [u8; N] {
         &mut self.0
     }
 

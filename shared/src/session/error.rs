@@ -138,7 +138,10 @@ pub enum CommitError {
     /// It adds or removes somebody against the rules, or its roster hash differs.
     #[error(transparent)]
     Roster(#[from] RosterError),
-    /// A joiner's roster names a member whose card or proof the relay did not deliver.
+    /// It adds somebody whose card or proof the relay did not deliver, or whose card is another or does not verify.
+    #[error("the card or proof of member {0} is missing, another, or does not verify")]
+    Card(Joined),
+    /// The lead's card or proof is missing or does not verify.
     #[error("the lead's card or proof is missing or does not verify")]
     Lead,
 }

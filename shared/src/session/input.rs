@@ -3,6 +3,8 @@
 use crate::{id::Joined, wire::ToClient};
 
 /// One thing that happened.
+// An input is made and consumed at once: it is never stored, so its size costs nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The relay said this.

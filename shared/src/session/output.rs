@@ -59,12 +59,12 @@ pub enum Event {
         /// The own order number.
         joined: Joined,
         /// Everybody the relay says is here, the own device included.
-        members: Vec<MemberInfo>,
+        members: Vec<Arc<MemberInfo>>,
         /// STUN and TURN servers.
         ice_servers: Vec<IceServer>,
     },
     /// The relay says that somebody is here; the lead has not added them yet.
-    MemberArrived(MemberInfo),
+    MemberArrived(Arc<MemberInfo>),
     /// The relay says that somebody is gone, or they said so themselves; the epoch without them follows.
     MemberLeft {
         /// Who.
@@ -165,7 +165,7 @@ pub struct EpochInfo {
     /// Who made it.
     pub lead: Joined,
     /// The roster.
-    pub members: Vec<MemberInfo>,
+    pub members: Vec<Arc<MemberInfo>>,
     /// Its hash: equal on all members.
     pub roster: RosterHash,
     /// A value that two holders of the same media secret share and that tells nothing of it.

@@ -12,13 +12,14 @@
 //! type 3  present  rest = empty: a joiner's first acknowledgement
 //! ```
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
 use super::{Blob, WireError, decode_value, label, messages, signed::sha256};
 use crate::id::{
     CallName, CardHash, Ed25519Key, Epoch, GroupId, Instance, JoinId, Joined, PolicyHash, Role, RosterHash, Seat,
-    Transcript,
+    Transcript, encode_base64,
 };
 
 messages! {
@@ -146,6 +147,34 @@ pub struct CommitBody {
     pub index: u32,
 }
 
+/// Secret bytes inside a text that is about to be sealed or was just opened: wiped on drop, unprintable.
+pub struct SecretBlob(Zeroizing<Vec<u8>>);
+
+impl SecretBlob {
+    /// Copies secret bytes.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Self {
+        Self(Zeroizing::new(secret.to_vec()))
+    }
+
+    /// The bytes, to be taken out.
+    pub fn expose_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Serialize for SecretBlob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(encode_base64(&self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretBlob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Blob::deserialize(deserializer).map(|blob| Self(Zeroizing::new(blob.0)))
+    }
+}
+
 /// What the sealed part of a `session` body holds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,7 +182,7 @@ pub struct SessionBody {
     /// The exact text of the commit.
     pub commit: Box<RawValue>,
     /// The Megolm session in exported form: 165 bytes.
-    pub session: Blob,
+    pub session: SecretBlob,
 }
 
 /// What a joiner is given: an epoch, without anything that lies before it.
@@ -175,7 +204,7 @@ pub struct Grant {
     /// Why the epoch began.
     pub cause: Cause,
     /// The Megolm session exported at the epoch's index: 165 bytes.
-    pub session: Blob,
+    pub session: SecretBlob,
 }
 
 impl Grant {

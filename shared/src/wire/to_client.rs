@@ -132,6 +132,8 @@ pub struct MemberLeft {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeftReason {
+    /// It said so itself, signed.
+    Left,
     /// The socket closed, by whoever's doing.
     Closed,
     /// The same device joined again.

@@ -1,0 +1,285 @@
+//! Taking in the lead's commits: every check that stands between a message and a key.
+
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::{
+    call::{Call, Ctx},
+    error::{CommitError, SecurityEvent},
+    group::{Group, Install},
+    output::{EndReason, Output},
+    roster::Roster,
+};
+use crate::{
+    crypto::{
+        group::{EXPORT_LENGTH, Export, InboundGroup},
+        pairwise::PairwiseError,
+        schedule,
+        seal::open_once,
+        secret::Secret,
+    },
+    id::{Epoch, Joined},
+    wire::{
+        Blob, Broadcast, Committed, Olm, OlmMessage,
+        sealed::{Cause, CommitBody, Content, Grant, OlmContext, OlmEnd, OlmType, SecretBlob, SessionBody},
+        signed::{Body, Signed, Speaker, body_bytes, sha256, verify},
+    },
+};
+
+/// `type (1) ‖ context (32)` in front of every Olm payload.
+const OLM_HEADER: usize = 33;
+
+impl Call {
+    /// The lead moved the call on, as the relay says.
+    pub(super) fn on_commit(&mut self, ctx: &mut Ctx<'_>, event: Committed) -> Result<(), EndReason> {
+        let epoch = event.epoch;
+        let result = if self.group.is_some() {
+            let result = self.follow(ctx, &event);
+            self.claims.commit(&event.add, &event.remove);
+            result
+        } else {
+            self.claims.commit(&event.add, &event.remove);
+            match &event.grant {
+                Some(grant) if event.add.contains(&self.me.joined) => {
+                    let joined = self.enter(ctx, event.from, epoch, grant);
+                    joined.map_err(|reason| SecurityEvent::CommitRefused { epoch, reason })
+                }
+                _ => Ok(()),
+            }
+        };
+        if event.remove.contains(&self.me.joined) {
+            return Err(EndReason::Removed);
+        }
+        if let Err(alarm) = result {
+            ctx.alarm(alarm);
+        }
+        Ok(())
+    }
+
+    /// A member follows a commit, if it comes from the lead and next.
+    fn follow(&mut self, ctx: &mut Ctx<'_>, event: &Committed) -> Result<(), SecurityEvent> {
+        let Committed { from, epoch, .. } = *event;
+        if self.lead != Some((epoch.term(), from)) {
+            return Err(SecurityEvent::CommitByOther { from, epoch });
+        }
+        if from == self.me.joined {
+            let own = self.install_own(ctx, epoch);
+            return own.map_err(|reason| SecurityEvent::CommitRefused { epoch, reason });
+        }
+        let Some(group) = &mut self.group else { return Ok(()) };
+        let current = group.epoch;
+        let next = if current.term() == epoch.term() { current.next() } else { Some(Epoch::first(epoch.term())) };
+        if next != Some(epoch) {
+            return Err(SecurityEvent::EpochOutOfOrder { epoch, current });
+        }
+        let followed = match &event.broadcast {
+            Broadcast::Ratchet(message) => self.follow_ratchet(from, epoch, message),
+            Broadcast::Session(signed) => self.follow_session(ctx, (from, epoch), signed, event.grant.as_ref()),
+        };
+        followed
+            .and_then(|install| self.install(ctx, install).map_err(|_| CommitError::Session))
+            .map_err(|reason| SecurityEvent::CommitRefused { epoch, reason })
+    }
+
+    /// A join: the commit is the next message of the running session.
+    fn follow_ratchet(&mut self, from: Joined, epoch: Epoch, message: &Blob) -> Result<Install, CommitError> {
+        let group = self.group.as_mut().ok_or(CommitError::Undecryptable)?;
+        let text = group.session.decrypt(group.index, &message.0).map_err(|_| CommitError::Undecryptable)?;
+        let body = parse_commit(&text)?;
+        let index = group.index.checked_add(1);
+        if !body.cause.ratchets() || !body.remove.is_empty() || body.add.is_empty() {
+            return Err(CommitError::Binding);
+        }
+        if body.session != group.session.id() || Some(body.index) != index {
+            return Err(CommitError::Session);
+        }
+        self.check(&text, &body, (from, epoch), None)
+    }
+
+    /// Everything else: a new session, sealed under the key that this device's own grant carries.
+    fn follow_session(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        (from, epoch): (Joined, Epoch),
+        signed: &Signed,
+        grant: Option<&OlmMessage>,
+    ) -> Result<Install, CommitError> {
+        let group = self.group.as_ref().ok_or(CommitError::Undecryptable)?;
+        let lead = group.roster.get(from).ok_or(CommitError::Lead)?.clone();
+        let instance = group.instance;
+        let mut payload = self.open_olm(ctx, from, grant.ok_or(CommitError::NoGrant)?)?;
+        let context = OlmContext { call: &self.name, instance, from: lead.end(), to: self.me.end, epoch };
+        let rest = unbind(&mut payload, &context, OlmType::Rekey).ok_or(CommitError::Grant)?;
+        let (key, hash) = rest.split_at_mut_checked(32).ok_or(CommitError::Grant)?;
+        let key = Secret::take(key).ok_or(CommitError::Grant)?;
+        if *hash != signed.text_hash() {
+            return Err(CommitError::OtherBroadcast);
+        }
+        let speaker = Speaker { call: self.name.clone(), instance, ed25519: lead.info.ed25519, join: lead.join };
+        verify(&lead.info.ed25519, &body_bytes(&speaker, signed.text.get()), &signed.signature)
+            .map_err(|_| CommitError::Signature)?;
+        let (text, session) = self.open_broadcast(&key, (from, epoch), signed)?;
+        let body = parse_commit(text.get().as_bytes())?;
+        if body.cause.ratchets() || (body.cause == Cause::LeadChange) != (epoch.count() == 0) {
+            return Err(CommitError::Binding);
+        }
+        if body.session != session.id() || body.index != session.index() {
+            return Err(CommitError::Session);
+        }
+        self.check(text.get().as_bytes(), &body, (from, epoch), Some(session))
+    }
+
+    /// Opens the signed broadcast of a new session.
+    fn open_broadcast(
+        &mut self,
+        key: &Secret<32>,
+        (from, epoch): (Joined, Epoch),
+        signed: &Signed,
+    ) -> Result<(Box<RawValue>, InboundGroup), CommitError> {
+        let body = Body::parse(signed).map_err(|_| CommitError::Malformed)?;
+        let group = self.group.as_mut().ok_or(CommitError::Undecryptable)?;
+        if body.epoch != epoch || body.to.is_some() || !group.hear(from, body.n) {
+            return Err(CommitError::Binding);
+        }
+        let Ok(Content::Session(content)) = Content::parse(&body.content) else { return Err(CommitError::Malformed) };
+        let plain = open_once(key, &content.sealed.0).map(Zeroizing::new).map_err(|_| CommitError::Undecryptable)?;
+        let SessionBody { commit, session } = serde_json::from_slice(&plain).map_err(|_| CommitError::Malformed)?;
+        Ok((commit, import(session)?))
+    }
+
+    /// The checks that hold for every commit, on this device's own copy of the roster.
+    fn check(
+        &mut self,
+        text: &[u8],
+        body: &CommitBody,
+        (from, epoch): (Joined, Epoch),
+        session: Option<InboundGroup>,
+    ) -> Result<Install, CommitError> {
+        let Some(Group { instance, transcript, roster, .. }) = &self.group else {
+            return Err(CommitError::Undecryptable);
+        };
+        let bound = body.call == self.name && body.instance == *instance && body.epoch == epoch && body.lead == from;
+        if !bound || body.cause == Cause::Start {
+            return Err(CommitError::Binding);
+        }
+        if body.prev != *transcript {
+            return Err(CommitError::Transcript);
+        }
+        if body.policy != schedule::policy() {
+            return Err(CommitError::Policy);
+        }
+        let add = body.add.iter().map(|added| self.claims.admit(added)).collect::<Result<Vec<_>, _>>()?;
+        let roster = roster.apply(&add, &body.remove)?;
+        check_hash(&roster, body)?;
+        Ok(Install {
+            instance: *instance,
+            epoch,
+            cause: body.cause,
+            lead: from,
+            transcript: schedule::extend(transcript, text),
+            roster,
+            session,
+            index: body.index,
+        })
+    }
+
+    /// A joiner takes its first epoch from the lead's grant, checks it against the roster and says over Olm that it is
+    /// there.
+    fn enter(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: Joined,
+        epoch: Epoch,
+        message: &OlmMessage,
+    ) -> Result<(), CommitError> {
+        if self.lead != Some((epoch.term(), from)) {
+            return Err(CommitError::Lead);
+        }
+        let lead = self.claims.verified(from).map_err(|_| CommitError::Lead)?;
+        let mut payload = self.open_olm(ctx, from, message)?;
+        let json = payload.get(OLM_HEADER..).unwrap_or_default();
+        let grant: Grant = serde_json::from_slice(json).map_err(|_| CommitError::Malformed)?;
+        let instance = grant.instance;
+        let context = OlmContext { call: &self.name, instance, from: lead.end(), to: self.me.end, epoch };
+        unbind(&mut payload, &context, OlmType::Welcome).ok_or(CommitError::Grant)?;
+        if grant.epoch != epoch || grant.lead != from {
+            return Err(CommitError::Binding);
+        }
+        if grant.policy != schedule::policy() {
+            return Err(CommitError::Policy);
+        }
+        let roster = Roster::of(self.claims.committed())?;
+        if roster.hash() != grant.roster || !roster.contains(from) || !roster.contains(self.me.joined) {
+            return Err(CommitError::Roster(super::error::RosterError::Hash));
+        }
+        let session = import(grant.session)?;
+        let index = session.index();
+        let Grant { transcript, cause, .. } = grant;
+        let install = Install { instance, epoch, cause, lead: from, transcript, roster, session: Some(session), index };
+        self.install(ctx, install).map_err(|_| CommitError::Session)?;
+        let context = OlmContext { call: &self.name, instance, from: self.me.end, to: lead.end(), epoch };
+        let present = bind(&context, OlmType::Present, &[]);
+        let message = self.olm.answer(from, &present).map_err(|_| CommitError::Grant)?;
+        ctx.send(Olm { to: from, message });
+        Ok(())
+    }
+
+    /// Opens an Olm message from somebody whom the relay has described.
+    pub(super) fn open_olm(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: Joined,
+        message: &OlmMessage,
+    ) -> Result<Zeroizing<Vec<u8>>, CommitError> {
+        let identity = self.claims.get(from).map(|claim| claim.curve25519).ok_or(CommitError::Lead)?;
+        let opened = self.olm.decrypt(ctx.now, ctx.device, (from, &identity), message);
+        let opened = opened.map_err(|_| CommitError::Grant)?;
+        if opened.device_changed {
+            ctx.out.push(Output::Persist(ctx.device.pickle()));
+        }
+        Ok(opened.plaintext)
+    }
+
+    /// Seals a small payload to a member: every grant goes through here.
+    pub(super) fn seal_olm(
+        &mut self,
+        (to, end): (Joined, OlmEnd),
+        (instance, epoch): (crate::id::Instance, Epoch),
+        kind: OlmType,
+        rest: &[u8],
+    ) -> Result<OlmMessage, PairwiseError> {
+        let context = OlmContext { call: &self.name, instance, from: self.me.end, to: end, epoch };
+        self.olm.seal(to, &bind(&context, kind, rest))
+    }
+}
+
+/// Puts type and context in front of an Olm payload.
+fn bind(context: &OlmContext<'_>, kind: OlmType, rest: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new([&[kind.as_byte()], context.hash(kind).as_slice(), rest].concat())
+}
+
+/// The rest of an Olm payload, if type and context are the expected ones.
+pub(super) fn unbind<'a>(payload: &'a mut [u8], context: &OlmContext<'_>, kind: OlmType) -> Option<&'a mut [u8]> {
+    let (header, rest) = payload.split_at_mut_checked(OLM_HEADER)?;
+    let (first, bound) = header.split_first()?;
+    (*first == kind.as_byte() && *bound == context.hash(kind)).then_some(rest)
+}
+
+fn import(mut session: SecretBlob) -> Result<InboundGroup, CommitError> {
+    let export = Export::take(session.expose_mut());
+    const { assert!(EXPORT_LENGTH == 165, "the exported form of Megolm") };
+    InboundGroup::import(&export.ok_or(CommitError::Session)?).map_err(|_| CommitError::Session)
+}
+
+fn parse_commit(text: &[u8]) -> Result<CommitBody, CommitError> {
+    serde_json::from_slice(text).map_err(|_| CommitError::Malformed)
+}
+
+fn check_hash(roster: &Roster, body: &CommitBody) -> Result<(), CommitError> {
+    if roster.hash() == body.roster { Ok(()) } else { Err(super::error::RosterError::Hash.into()) }
+}
+
+/// The hash by which a grant names its broadcast.
+pub(super) fn broadcast_hash(text: &str) -> [u8; 32] {
+    sha256(&[text.as_bytes()])
+}

@@ -1,0 +1,121 @@
+//! What a device holds once it has a key: the roster, the transcript, the running Megolm session, the live epochs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    call::{Call, Ctx},
+    epochs::{Epochs, Held},
+    output::{EpochInfo, Event, KeyUpdate},
+    roster::Roster,
+};
+use crate::{
+    crypto::{
+        group::{GroupError, InboundGroup},
+        schedule::EpochSecret,
+    },
+    id::{Epoch, Instance, Joined, Transcript},
+    wire::{Ack, sealed::Cause},
+};
+
+/// What a device holds once it has a key.
+pub(super) struct Group {
+    pub(super) instance: Instance,
+    /// The newest epoch held, and everything of it.
+    pub(super) epoch: Epoch,
+    pub(super) transcript: Transcript,
+    pub(super) roster: Arc<Roster>,
+    pub(super) session: InboundGroup,
+    pub(super) index: u32,
+    /// All live epochs, that one included.
+    pub(super) epochs: Epochs,
+    /// The first epoch that this device ever held: bodies of earlier ones are not for it.
+    pub(super) first: Epoch,
+    /// The highest number of a body of each member.
+    pub(super) heard: BTreeMap<Joined, u64>,
+}
+
+/// A checked epoch, about to be held.
+pub(super) struct Install {
+    pub(super) instance: Instance,
+    pub(super) epoch: Epoch,
+    pub(super) cause: Cause,
+    pub(super) lead: Joined,
+    pub(super) transcript: Transcript,
+    pub(super) roster: Roster,
+    /// A new session; the running one when absent.
+    pub(super) session: Option<InboundGroup>,
+    pub(super) index: u32,
+}
+
+impl Group {
+    /// Wipes what is past its time and switches by itself when the lead did not say so in time.
+    pub(super) fn timeout(&mut self, ctx: &mut Ctx<'_>) {
+        if let Some(epoch) = self.epochs.due_switch(ctx.now) {
+            self.activate(ctx, epoch);
+        }
+        for epoch in self.epochs.expire(ctx.now) {
+            ctx.keys(KeyUpdate::Retire(epoch));
+        }
+    }
+
+    /// Seals under an epoch from here on, if it is held and newer.
+    pub(super) fn activate(&mut self, ctx: &mut Ctx<'_>, epoch: Epoch) {
+        if self.epochs.activate(ctx.now, epoch, ctx.config.retire) {
+            ctx.keys(KeyUpdate::Activate(epoch));
+            ctx.event(Event::Active(epoch));
+        }
+    }
+}
+
+impl Call {
+    /// Holds a checked epoch: the only place where a key comes to life.
+    pub(super) fn install(&mut self, ctx: &mut Ctx<'_>, install: Install) -> Result<(), GroupError> {
+        let Install { instance, epoch, cause, lead, transcript, roster, mut session, index } = install;
+        let ratchet = match (&mut session, &mut self.group) {
+            (Some(session), _) => session.ratchet(index)?,
+            (None, Some(group)) => group.session.ratchet(index)?,
+            (None, None) => return Err(GroupError::Index),
+        };
+        let before = self.group.take().map(|group| (group.session, group.epochs, group.first, group.heard));
+        let (running, mut epochs, first, mut heard) = match before {
+            Some((running, epochs, first, heard)) => (Some(running), epochs, first, heard),
+            None => (None, Epochs::default(), epoch, BTreeMap::new()),
+        };
+        #[cfg(feature = "audit")]
+        session.iter_mut().for_each(|session| ctx.hoard.keep(session));
+        let mut session = session.or(running).ok_or(GroupError::Index)?;
+        // Nothing needs an index below the newest epoch: a device that is taken later tells less.
+        session.forget_before(index);
+        let secret = EpochSecret::new(&ratchet, &transcript);
+        let media = secret.media();
+        let ack = Ack { epoch, mac: secret.auth().ack(self.me.joined) };
+        heard.retain(|joined, _| roster.contains(*joined));
+        let roster = Arc::new(roster);
+        let info = EpochInfo {
+            epoch,
+            cause,
+            lead,
+            members: roster.infos(),
+            roster: roster.hash(),
+            fingerprint: media.fingerprint(),
+            security_code: roster.security_code(&instance),
+        };
+        let held = Held {
+            secret,
+            roster: Arc::clone(&roster),
+            switch_at: Epochs::switch_at(ctx.now, cause.ratchets(), ctx.config),
+            retire_at: None,
+        };
+        for wiped in epochs.install(epoch, held) {
+            ctx.keys(KeyUpdate::Retire(wiped));
+        }
+        ctx.keys(KeyUpdate::Install { epoch, media, senders: roster.senders() });
+        ctx.event(Event::Epoch(info));
+        if !self.is_lead() && first != epoch {
+            ctx.send(ack);
+        }
+        self.group = Some(Group { instance, epoch, transcript, roster, session, index, epochs, first, heard });
+        self.release_messages(ctx, epoch);
+        Ok(())
+    }
+}

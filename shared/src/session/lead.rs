@@ -1,0 +1,431 @@
+//! Leading: claiming keys, committing changes, granting epochs, activating them.
+
+use zeroize::Zeroizing;
+
+use super::{
+    call::{Call, Ctx},
+    commit::{broadcast_hash, unbind},
+    config::Config,
+    error::{CommitError, InternalError, SecurityEvent},
+    group::Install,
+    output::Event,
+    reign::{Claiming, Phase, Plan, Reign, Staged, Tip},
+    roster::{Entry, Roster},
+};
+use crate::{
+    crypto::{group::OutboundGroup, random, schedule, seal::seal_once, secret::Secret},
+    id::{AckMac, Epoch, Instance, Joined, RosterHash, Term},
+    limits,
+    time::Timestamp,
+    wire::{
+        Blob, Broadcast, Claim, Claimed, ClaimedKey, Commit, OlmMessage, encode,
+        sealed::{Cause, CommitBody, Content, Grant, OlmContext, OlmType, SealedSession, SecretBlob, SessionBody},
+        signed::{Signed, keys_bytes, verify},
+    },
+};
+
+/// How often a one-time key is asked for before its owner is given up: some tries, because the relay may be slow.
+const CLAIM_TRIES: u8 = 3;
+
+/// What goes out with a staged commit.
+struct Upload {
+    commit: CommitBody,
+    broadcast: Broadcast,
+    /// What a joiner is granted.
+    welcome: Zeroizing<String>,
+    /// What a member of a new session is granted: key and hash of the broadcast.
+    rekey: Option<Secret<64>>,
+}
+
+impl Call {
+    /// This device leads from here on: with a new life of the call, or with the roster that it holds.
+    pub(super) fn begin_reign(&mut self, ctx: &mut Ctx<'_>, term: Term) -> Result<(), InternalError> {
+        let until = ctx.now + ctx.config.claim;
+        let (instance, cause, tip) = match &self.group {
+            Some(group) => {
+                let roster = (*group.roster).clone();
+                (group.instance, Cause::LeadChange, Tip { epoch: group.epoch, transcript: group.transcript, roster })
+            }
+            None => {
+                let instance = Instance::new(random::bytes().map_err(|_| InternalError::Random)?);
+                let transcript = schedule::genesis(&self.name, &instance, &self.me.end.ed25519);
+                let tip = Tip { epoch: Epoch::first(term), transcript, roster: Roster::default() };
+                (instance, Cause::Start, tip)
+            }
+        };
+        let mut reign = Reign::new(term, instance, Phase::Beginning(cause, until), tip);
+        for claim in self.claims.iter().filter(|claim| claim.added.joined != self.me.joined) {
+            let joined = claim.added.joined;
+            if !claim.present {
+                reign.depart(joined, Cause::Leave);
+                continue;
+            }
+            if !self.olm.is_open(joined) {
+                reign.claiming.insert(joined, Claiming { due: ctx.now, tries: 0 });
+            }
+            if !reign.tip.roster.contains(joined) {
+                reign.waiting.insert(joined);
+            }
+        }
+        // Whoever is in the roster and not even claimed by the relay is gone.
+        let lost: Vec<_> = reign.tip.roster.iter().map(|entry| entry.added.joined).collect();
+        for joined in lost.into_iter().filter(|joined| self.claims.get(*joined).is_none()) {
+            reign.depart(joined, Cause::Leave);
+        }
+        self.reign = Some(reign);
+        Ok(())
+    }
+
+    /// Does everything that has become possible or due. Called after each input.
+    pub(super) fn reign_on(&mut self, ctx: &mut Ctx<'_>) -> Result<(), InternalError> {
+        self.claim(ctx);
+        let Some(reign) = &mut self.reign else { return Ok(()) };
+        reign.expire_expected(ctx.now);
+        if reign.session.is_some() && ctx.now >= reign.session_since + ctx.config.rotation {
+            reign.rotate.get_or_insert(Cause::Timer);
+        }
+        self.activate_ready(ctx)?;
+        // A leave goes on top of a commit in flight, so there is at most one more round than epochs may be pending.
+        for _ in 0..=limits::PENDING_EPOCHS {
+            let Some(plan) = self.plan(ctx.now) else { break };
+            self.stage(ctx, plan)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn reign_timeout(&self, reign: &Reign, config: &Config) -> Option<Timestamp> {
+        reign.next_timeout(config)
+    }
+
+    /// Asks for the one-time keys that are due, and gives up those that never come.
+    fn claim(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(reign) = &mut self.reign else { return };
+        let mut of = Vec::new();
+        let mut given_up = Vec::new();
+        for (joined, claiming) in reign.claiming.iter_mut().filter(|(_, claiming)| claiming.due <= ctx.now) {
+            if claiming.tries >= CLAIM_TRIES {
+                given_up.push(*joined);
+            } else {
+                *claiming = Claiming { due: ctx.now + ctx.config.claim, tries: claiming.tries + 1 };
+                of.push(*joined);
+            }
+        }
+        if !of.is_empty() {
+            ctx.send(Claim { of });
+        }
+        for joined in given_up {
+            self.give_up(ctx, joined);
+        }
+    }
+
+    /// A member that no key can be sealed to cannot stay, and a joiner cannot come in.
+    fn give_up(&mut self, ctx: &mut Ctx<'_>, joined: Joined) {
+        ctx.alarm(SecurityEvent::BadKeys { joined });
+        self.claims.reject(joined);
+        if let Some(reign) = &mut self.reign {
+            reign.depart(joined, Cause::Remove);
+        }
+    }
+
+    /// One-time keys came: open an Olm session to each owner.
+    pub(super) fn on_claimed(&mut self, ctx: &mut Ctx<'_>, claimed: Claimed) {
+        for key in claimed.keys.into_iter().take(limits::MEMBERS) {
+            let joined = key.joined;
+            let wanted = self.reign.as_ref().is_some_and(|reign| reign.claiming.contains_key(&joined));
+            if !wanted {
+                continue;
+            }
+            match self.open_session(ctx, &key) {
+                Some(()) => {
+                    if let Some(reign) = &mut self.reign {
+                        reign.claiming.remove(&joined);
+                    }
+                }
+                None => self.give_up(ctx, joined),
+            }
+        }
+    }
+
+    /// `None` when the keys do not verify or are of low order.
+    fn open_session(&mut self, ctx: &mut Ctx<'_>, key: &ClaimedKey) -> Option<()> {
+        let entry = self.claims.verified(key.joined).ok()?;
+        let claim = self.claims.get(key.joined)?;
+        let hash = key.batch.hash().ok()?;
+        match &key.signature {
+            None if claim.proof().keys == hash => {}
+            None => return None,
+            Some(signature) => {
+                verify(&entry.info.ed25519, &keys_bytes(&self.name, &entry.join, &hash), signature).ok()?;
+            }
+        }
+        let one_time = match key.index {
+            Some(index) => key.batch.one_time_keys.get(usize::from(index))?,
+            None => &key.batch.fallback_key,
+        };
+        let identity = claim.curve25519;
+        self.olm.open(ctx.device, key.joined, &identity, one_time).ok()
+    }
+
+    /// What the next commit shall do, if one is due and possible.
+    fn plan(&self, now: Timestamp) -> Option<Plan> {
+        let reign = self.reign.as_ref()?;
+        match reign.phase {
+            Phase::Beginning(Cause::Start, _) => {
+                let own = self.claims.get(self.me.joined)?.added;
+                reign.staged.is_empty().then(|| Plan { cause: Cause::Start, add: vec![own], remove: Vec::new() })
+            }
+            Phase::Beginning(cause, until) => {
+                let members: Vec<_> = reign.tip.roster.iter().map(|entry| entry.added.joined).collect();
+                let lost = |joined: &Joined| {
+                    *joined != self.me.joined && (reign.leaving.contains_key(joined) || !self.olm.is_open(*joined))
+                };
+                let unopened = members.iter().any(|joined| lost(joined) && !reign.leaving.contains_key(joined));
+                let remove = members.into_iter().filter(lost).collect();
+                (!unopened || now >= until).then(|| Plan { cause, add: Vec::new(), remove })
+            }
+            Phase::Ruling => {
+                let live = self.group.as_ref().map_or(0, |group| group.epochs.len());
+                if !reign.may_grant(live) {
+                    return None;
+                }
+                let add = self.ready_joiners(reign);
+                let cause = reign.cause(!add.is_empty())?;
+                Some(Plan { cause, add, remove: reign.leaving.keys().copied().collect() })
+            }
+        }
+    }
+
+    /// Joiners come in by order number: one that waits for its key holds up those behind it, one that can never come in
+    /// does not.
+    fn ready_joiners(&self, reign: &Reign) -> Vec<crate::wire::sealed::Added> {
+        let room = limits::MEMBERS.saturating_sub(reign.tip.roster.iter().count());
+        let joiners = reign.waiting.iter().filter(|joined| !self.claims.is_rejected(**joined));
+        let ready = joiners.take_while(|joined| self.olm.is_open(**joined)).take(room);
+        ready.filter_map(|joined| self.claims.get(*joined)).map(|claim| claim.added).collect()
+    }
+
+    /// Makes a commit and sends it. It is installed when the relay has sequenced it.
+    fn stage(&mut self, ctx: &mut Ctx<'_>, plan: Plan) -> Result<(), InternalError> {
+        let add = self.admit(ctx, &plan);
+        let Some(reign) = &mut self.reign else { return Ok(()) };
+        let epoch = match plan.cause {
+            Cause::Start | Cause::LeadChange => Epoch::first(reign.term),
+            Cause::Join | Cause::Leave | Cause::Remove | Cause::Timer | Cause::Request => {
+                reign.tip.epoch.next().ok_or(InternalError::Counter)?
+            }
+        };
+        let roster = reign.tip.roster.apply(&add, &plan.remove).map_err(|_| InternalError::Crypto)?;
+        let ratchets = plan.cause.ratchets();
+        let mut session = match reign.session.take().filter(|_| ratchets) {
+            Some(session) => session,
+            None => OutboundGroup::new().map_err(|_| InternalError::Crypto)?,
+        };
+        let plan = Plan { add: add.iter().map(|entry| entry.added).collect(), ..plan };
+        let (upload, tip) = self.upload(ctx, (epoch, roster), plan, &mut session)?;
+        let index = upload.commit.index;
+        let inbound = if ratchets { None } else { Some(session.inbound(index).map_err(|_| InternalError::Crypto)?) };
+        let grants = self.grants(&upload, &tip)?;
+        let Upload { commit, broadcast, .. } = upload;
+        let added: Vec<_> = commit.add.iter().map(|added| added.joined).collect();
+        let removed = commit.remove.clone();
+        ctx.send(Commit { epoch, add: added.clone(), remove: removed.clone(), broadcast, grants });
+        let Some(reign) = &mut self.reign else { return Ok(()) };
+        for joined in added.into_iter().filter(|joined| *joined != self.me.joined) {
+            reign.waiting.remove(&joined);
+            reign.expected.insert(joined, (ctx.now + ctx.config.presence, epoch));
+        }
+        reign.leaving.retain(|joined, _| !removed.contains(joined));
+        if !ratchets {
+            reign.rotate = None;
+            reign.session_since = ctx.now;
+        }
+        reign.phase = Phase::Ruling;
+        reign.session = Some(session);
+        reign.tip = tip.clone();
+        let staged = Staged { tip, cause: commit.cause, session: inbound, index, removed, since: ctx.now };
+        reign.staged.push_back(staged);
+        Ok(())
+    }
+
+    /// The entries of those whom a commit adds; whoever does not verify stays out.
+    fn admit(&mut self, ctx: &mut Ctx<'_>, plan: &Plan) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(plan.add.len());
+        for added in &plan.add {
+            match self.claims.admit(added) {
+                Ok(entry) => entries.push(entry),
+                Err(_) => {
+                    ctx.alarm(SecurityEvent::BadCard { joined: added.joined });
+                    self.claims.reject(added.joined);
+                }
+            }
+        }
+        entries
+    }
+
+    /// Writes the commit and seals it for everybody.
+    fn upload(
+        &mut self,
+        ctx: &Ctx<'_>,
+        (epoch, roster): (Epoch, Roster),
+        plan: Plan,
+        session: &mut OutboundGroup,
+    ) -> Result<(Upload, Tip), InternalError> {
+        let Some(reign) = &self.reign else { return Err(InternalError::Crypto) };
+        let prev = reign.tip.transcript;
+        let index = session.index() + u32::from(plan.cause.ratchets());
+        let hash = roster.hash();
+        let commit = CommitBody {
+            call: self.name.clone(),
+            instance: reign.instance,
+            epoch,
+            prev,
+            cause: plan.cause,
+            lead: self.me.joined,
+            policy: schedule::policy(),
+            add: plan.add,
+            remove: plan.remove,
+            roster: hash,
+            session: session.id(),
+            index,
+        };
+        let text = encode(&commit);
+        let transcript = schedule::extend(&prev, text.as_bytes());
+        let (broadcast, rekey) = if plan.cause.ratchets() {
+            (Broadcast::Ratchet(session.encrypt(text.as_bytes())), None)
+        } else {
+            let (signed, rekey) = self.seal_session(ctx, epoch, text, session)?;
+            (Broadcast::Session(signed), Some(rekey))
+        };
+        let tip = Tip { epoch, transcript, roster };
+        let welcome = welcome(&commit, &tip, hash, session)?;
+        Ok((Upload { commit, broadcast, welcome, rekey }, tip))
+    }
+
+    /// Seals a new session and its commit under a fresh key, and signs the whole once.
+    fn seal_session(
+        &mut self,
+        ctx: &Ctx<'_>,
+        epoch: Epoch,
+        commit: String,
+        session: &mut OutboundGroup,
+    ) -> Result<(Signed, Secret<64>), InternalError> {
+        let crypto = |_| InternalError::Crypto;
+        let key = Secret::take(&mut random::bytes::<32>().map_err(|_| InternalError::Random)?);
+        let key = key.ok_or(InternalError::Crypto)?;
+        let export = session.export(0).map_err(|_| InternalError::Crypto)?;
+        let commit = serde_json::value::RawValue::from_string(commit).map_err(crypto)?;
+        let plain = encode(&SessionBody { commit, session: SecretBlob::new(export.expose()) });
+        let plain = Zeroizing::new(plain);
+        let sealed = SealedSession { sealed: Blob(seal_once(&key, plain.as_bytes())) };
+        let signed = self.sign(ctx, epoch, None, &Content::from(sealed))?;
+        let mut rekey = [key.expose().as_slice(), &broadcast_hash(signed.text.get())].concat();
+        let rekey = Secret::take(&mut rekey).ok_or(InternalError::Crypto)?;
+        Ok((signed, rekey))
+    }
+
+    /// One small Olm message for each member that cannot follow the broadcast by itself.
+    fn grants(&mut self, upload: &Upload, tip: &Tip) -> Result<Vec<(Joined, OlmMessage)>, InternalError> {
+        let (instance, me) = (upload.commit.instance, self.me.joined);
+        let mut grants = Vec::new();
+        for entry in tip.roster.iter().filter(|entry| entry.added.joined != me) {
+            let joined = entry.added.joined;
+            let new = upload.commit.add.iter().any(|added| added.joined == joined);
+            let (kind, rest) = match (&upload.rekey, new) {
+                (_, true) => (OlmType::Welcome, upload.welcome.as_bytes()),
+                (Some(rekey), false) => (OlmType::Rekey, rekey.expose().as_slice()),
+                (None, false) => continue,
+            };
+            let sealed = self.seal_olm((joined, entry.end()), (instance, tip.epoch), kind, rest);
+            grants.push((joined, sealed.map_err(|_| InternalError::Crypto)?));
+        }
+        Ok(grants)
+    }
+
+    /// The relay has sequenced our own commit.
+    pub(super) fn install_own(&mut self, ctx: &mut Ctx<'_>, epoch: Epoch) -> Result<(), CommitError> {
+        let reign = self.reign.as_mut().ok_or(CommitError::Lead)?;
+        let staged = reign.staged.pop_front_if(|staged| staged.tip.epoch == epoch).ok_or(CommitError::Transcript)?;
+        let active = self.group.as_ref().and_then(|group| group.epochs.get(group.epochs.active()?));
+        reign.installed(&staged, active.map(|held| &*held.roster), self.me.joined);
+        let instance = reign.instance;
+        if let Some(session) = &mut reign.session
+            && reign.staged.is_empty()
+        {
+            session.forget_before(staged.index);
+        }
+        for joined in &staged.removed {
+            self.olm.forget(*joined);
+        }
+        let Staged { tip: Tip { transcript, roster, .. }, cause, session, index, .. } = staged;
+        let lead = self.me.joined;
+        let install = Install { instance, epoch, cause, lead, transcript, roster, session, index };
+        self.install(ctx, install).map_err(|_| CommitError::Session)
+    }
+
+    /// A member holds an epoch.
+    pub(super) fn on_ack(&mut self, ctx: &mut Ctx<'_>, from: Joined, epoch: Epoch, mac: &AckMac) {
+        let (Some(reign), Some(group)) = (&mut self.reign, &self.group) else { return };
+        // An epoch that is wiped already needs no acknowledgement.
+        let Some(held) = group.epochs.get(epoch) else { return };
+        if !held.roster.contains(from) || !held.secret.auth().verify(from, mac) {
+            ctx.alarm(SecurityEvent::BadAck { from });
+        } else {
+            reign.acknowledge(from, epoch);
+        }
+    }
+
+    /// An Olm message to this device outside of a commit: a joiner shows that it is there.
+    pub(super) fn on_olm(&mut self, ctx: &mut Ctx<'_>, from: Joined, message: &OlmMessage) {
+        let Some(reign) = &self.reign else { return };
+        let bad = SecurityEvent::BadOlm { from };
+        let Some((_, epoch)) = reign.expected.get(&from).copied() else { return ctx.alarm(bad) };
+        let instance = reign.instance;
+        let Some(end) = self.group.as_ref().and_then(|group| group.roster.get(from)).map(Entry::end) else {
+            return ctx.alarm(bad);
+        };
+        let Ok(mut payload) = self.open_olm(ctx, from, message) else { return ctx.alarm(bad) };
+        let context = OlmContext { call: &self.name, instance, from: end, to: self.me.end, epoch };
+        if unbind(&mut payload, &context, OlmType::Present).is_none() {
+            return ctx.alarm(bad);
+        }
+        if let Some(reign) = &mut self.reign {
+            reign.expected.remove(&from);
+            reign.acknowledge(from, epoch);
+        }
+        ctx.event(Event::MemberPresent(from));
+    }
+
+    /// Tells senders to switch when it is time.
+    fn activate_ready(&mut self, ctx: &mut Ctx<'_>) -> Result<(), InternalError> {
+        let Some(epoch) = self.reign.as_ref().and_then(|reign| reign.ready(ctx.now, ctx.config)) else {
+            return Ok(());
+        };
+        self.send_activate(ctx, epoch)?;
+        let (Some(reign), Some(group)) = (&mut self.reign, &mut self.group) else { return Ok(()) };
+        group.activate(ctx, epoch);
+        if let Some(held) = group.epochs.get(epoch) {
+            reign.activated(epoch, &held.roster, self.me.joined);
+        }
+        Ok(())
+    }
+}
+
+/// What a joiner is given: the session from the epoch's index on, and what the epoch is bound to.
+fn welcome(
+    commit: &CommitBody,
+    tip: &Tip,
+    roster: RosterHash,
+    session: &mut OutboundGroup,
+) -> Result<Zeroizing<String>, InternalError> {
+    let export = session.export(commit.index).map_err(|_| InternalError::Crypto)?;
+    Ok(Zeroizing::new(encode(&Grant {
+        instance: commit.instance,
+        epoch: tip.epoch,
+        transcript: tip.transcript,
+        roster,
+        lead: commit.lead,
+        policy: commit.policy,
+        cause: commit.cause,
+        session: SecretBlob::new(export.expose()),
+    })))
+}

@@ -1,0 +1,247 @@
+//! What a lead keeps in mind: who waits, who leaves, who has acknowledged what.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::{config::Config, epochs::activation, roster::Roster};
+use crate::{
+    crypto::group::{InboundGroup, OutboundGroup},
+    id::{Epoch, Instance, Joined, Term, Transcript},
+    limits,
+    time::Timestamp,
+    wire::sealed::{Added, Cause},
+};
+
+/// Requests for a new session that are granted: one in this time, whoever asks. Each costs a message to every member.
+const ROTATION_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The reign of this device.
+pub(super) struct Reign {
+    pub(super) term: Term,
+    pub(super) instance: Instance,
+    pub(super) phase: Phase,
+    /// The session that the newest commit, staged or installed, leaves running.
+    pub(super) session: Option<OutboundGroup>,
+    /// When it was made.
+    pub(super) session_since: Timestamp,
+    /// What the newest commit, staged or installed, leads to.
+    pub(super) tip: Tip,
+    /// Commits that were sent and not yet sequenced by the relay.
+    pub(super) staged: VecDeque<Staged>,
+    /// Epochs that are installed and not yet active.
+    pub(super) pending: VecDeque<Pending>,
+    /// Present and not in the roster of the tip.
+    pub(super) waiting: BTreeSet<Joined>,
+    /// In the roster of the tip and to be removed, with the reason.
+    pub(super) leaving: BTreeMap<Joined, Cause>,
+    /// Somebody wants a new session.
+    pub(super) rotate: Option<Cause>,
+    /// One-time keys that were not delivered yet.
+    pub(super) claiming: BTreeMap<Joined, Claiming>,
+    /// Joiners that have not shown over Olm that they are there, with the epoch that they were given.
+    pub(super) expected: BTreeMap<Joined, (Timestamp, Epoch)>,
+    /// The newest epoch that each member acknowledged.
+    acked: BTreeMap<Joined, Epoch>,
+    /// Members that were late last time: nobody waits for them.
+    laggards: BTreeSet<Joined>,
+    asked: Option<Timestamp>,
+}
+
+/// How far a reign has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its first commit is still to be made, at the latest at this time.
+    Beginning(Cause, Timestamp),
+    /// It goes on.
+    Ruling,
+}
+
+/// What a commit leads to.
+#[derive(Clone)]
+pub(super) struct Tip {
+    pub(super) epoch: Epoch,
+    pub(super) transcript: Transcript,
+    pub(super) roster: Roster,
+}
+
+/// A commit on its way to the relay and back.
+pub(super) struct Staged {
+    pub(super) tip: Tip,
+    pub(super) cause: Cause,
+    pub(super) session: Option<InboundGroup>,
+    pub(super) index: u32,
+    pub(super) removed: Vec<Joined>,
+    pub(super) since: Timestamp,
+}
+
+/// An epoch that is installed and not yet active.
+pub(super) struct Pending {
+    pub(super) epoch: Epoch,
+    since: Timestamp,
+    ratcheted: bool,
+    /// Whose acknowledgement is waited for.
+    missing: BTreeSet<Joined>,
+}
+
+/// A one-time key that was asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Claiming {
+    pub(super) due: Timestamp,
+    pub(super) tries: u8,
+}
+
+/// What the next commit shall do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) cause: Cause,
+    pub(super) add: Vec<Added>,
+    pub(super) remove: Vec<Joined>,
+}
+
+impl Reign {
+    pub(super) fn new(term: Term, instance: Instance, phase: Phase, tip: Tip) -> Self {
+        Self {
+            term,
+            instance,
+            phase,
+            session: None,
+            session_since: Timestamp::ZERO,
+            tip,
+            staged: VecDeque::new(),
+            pending: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            leaving: BTreeMap::new(),
+            rotate: None,
+            claiming: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            acked: BTreeMap::new(),
+            laggards: BTreeSet::new(),
+            asked: None,
+        }
+    }
+
+    /// Somebody came: the relay pushes a one-time key; if none comes, it is claimed.
+    pub(super) fn arrive(&mut self, joined: Joined, due: Timestamp) {
+        self.waiting.insert(joined);
+        self.claiming.insert(joined, Claiming { due, tries: 0 });
+    }
+
+    /// Somebody is gone.
+    pub(super) fn depart(&mut self, joined: Joined, cause: Cause) {
+        self.waiting.remove(&joined);
+        self.claiming.remove(&joined);
+        self.expected.remove(&joined);
+        self.pending.iter_mut().for_each(|pending| {
+            pending.missing.remove(&joined);
+        });
+        if self.tip.roster.contains(joined) {
+            self.leaving.entry(joined).or_insert(cause);
+        }
+    }
+
+    /// The application wants somebody out; `None` when they are not in.
+    pub(super) fn remove(&mut self, joined: Joined) -> Option<()> {
+        self.tip.roster.contains(joined).then(|| self.depart(joined, Cause::Remove))
+    }
+
+    /// The application wants a new session.
+    pub(super) fn request_rotation(&mut self) {
+        self.rotate.get_or_insert(Cause::Request);
+    }
+
+    /// A member wants a new session.
+    pub(super) fn rotation_asked(&mut self, now: Timestamp) {
+        if self.asked.is_none_or(|asked| now.since(asked) >= ROTATION_INTERVAL) {
+            self.asked = Some(now);
+            self.request_rotation();
+        }
+    }
+
+    /// Whether another epoch may be granted on top of those that are not active yet, given how many are live.
+    pub(super) fn may_grant(&self, live: usize) -> bool {
+        let in_flight = self.staged.len() + self.pending.len();
+        let live = live + self.staged.len();
+        if self.leaving.is_empty() {
+            in_flight == 0 && live < limits::LIVE_EPOCHS.saturating_sub(limits::LIVE_EPOCHS_FOR_REMOVAL)
+        } else {
+            in_flight < limits::PENDING_EPOCHS && live < limits::LIVE_EPOCHS
+        }
+    }
+
+    /// Why the next epoch begins: the gravest of all reasons.
+    pub(super) fn cause(&self, joiners: bool) -> Option<Cause> {
+        let removal = self.leaving.values().max().copied();
+        removal.or(self.rotate).or(joiners.then_some(Cause::Join))
+    }
+
+    /// An epoch of this reign is installed: wait for the members of the active one that were in time last time.
+    pub(super) fn installed(&mut self, staged: &Staged, active: Option<&Roster>, me: Joined) {
+        for joined in &staged.removed {
+            self.acked.remove(joined);
+            self.laggards.remove(joined);
+            self.expected.remove(joined);
+        }
+        let epoch = staged.tip.epoch;
+        let members = active.into_iter().flat_map(Roster::iter).map(|entry| entry.added.joined);
+        let missing = members.filter(|joined| {
+            *joined != me
+                && staged.tip.roster.contains(*joined)
+                && !self.laggards.contains(joined)
+                && !self.leaving.contains_key(joined)
+        });
+        let pending =
+            Pending { epoch, since: staged.since, ratcheted: staged.cause.ratchets(), missing: missing.collect() };
+        self.pending.push_back(pending);
+    }
+
+    /// A member holds an epoch, and with it every earlier one.
+    pub(super) fn acknowledge(&mut self, joined: Joined, epoch: Epoch) {
+        let newest = self.acked.entry(joined).or_insert(epoch);
+        *newest = epoch.max(*newest);
+        for pending in self.pending.iter_mut().filter(|pending| pending.epoch <= epoch) {
+            pending.missing.remove(&joined);
+        }
+    }
+
+    /// The epoch that can be activated: the newest that all hold, or simply the newest when the oldest waits too long.
+    pub(super) fn ready(&self, now: Timestamp, config: &Config) -> Option<Epoch> {
+        let held = self.pending.iter().rev().find(|pending| pending.missing.is_empty());
+        let overdue = self.deadline(config).is_some_and(|deadline| deadline <= now);
+        let newest = self.pending.back().filter(|_| overdue);
+        newest.or(held).map(|pending| pending.epoch)
+    }
+
+    /// An epoch is active: whoever has not acknowledged it is late.
+    pub(super) fn activated(&mut self, epoch: Epoch, roster: &Roster, me: Joined) {
+        self.pending.retain(|pending| pending.epoch > epoch);
+        let late = roster.iter().map(|entry| entry.added.joined);
+        let late = late.filter(|joined| *joined != me && self.acked.get(joined).is_none_or(|acked| *acked < epoch));
+        self.laggards = late.collect();
+    }
+
+    /// Until when the oldest epoch waits for acknowledgements.
+    pub(super) fn deadline(&self, config: &Config) -> Option<Timestamp> {
+        self.pending.front().map(|oldest| oldest.since + activation(oldest.ratcheted, config))
+    }
+
+    /// Joiners whose time to show themselves is over are to be removed.
+    pub(super) fn expire_expected(&mut self, now: Timestamp) {
+        let silent = self.expected.iter().filter(|(_, (until, _))| *until <= now);
+        for joined in silent.map(|(joined, _)| *joined).collect::<Vec<_>>() {
+            self.depart(joined, Cause::Remove);
+        }
+    }
+
+    /// When something here is due next.
+    pub(super) fn next_timeout(&self, config: &Config) -> Option<Timestamp> {
+        let begin = match self.phase {
+            Phase::Beginning(_, until) => Some(until),
+            Phase::Ruling => None,
+        };
+        let rotation =
+            (self.session.is_some() && self.rotate.is_none()).then_some(self.session_since + config.rotation);
+        let claims = self.claiming.values().map(|claiming| claiming.due);
+        let expected = self.expected.values().map(|(until, _)| *until);
+        begin.into_iter().chain(rotation).chain(self.deadline(config)).chain(claims).chain(expected).min()
+    }
+}

@@ -1,0 +1,168 @@
+//! The members that the lead has committed: what holds keys, and what succession is computed from.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{error::RosterError, output::MemberInfo};
+use crate::{
+    id::{Ed25519Key, Instance, JoinId, Joined, RosterHash, Seat},
+    limits,
+    wire::{
+        label,
+        sealed::{Added, OlmEnd},
+        signed::sha256,
+    },
+};
+
+/// One committed member.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// What the commit said.
+    pub(crate) added: Added,
+    /// The join that the card came with.
+    pub(crate) join: JoinId,
+    /// The rest of the card.
+    pub(crate) info: Arc<MemberInfo>,
+}
+
+impl Entry {
+    /// This member as one end of an Olm message.
+    pub(crate) fn end(&self) -> OlmEnd {
+        OlmEnd { ed25519: self.info.ed25519, join: self.join }
+    }
+}
+
+/// All committed members of one epoch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Roster {
+    entries: BTreeMap<Joined, Entry>,
+    senders: Arc<BTreeMap<Seat, Ed25519Key>>,
+    /// The highest order number that was ever committed; a later member has a higher one.
+    highest: Option<Joined>,
+}
+
+impl Roster {
+    /// The roster that a joiner was told of, in any order.
+    ///
+    /// # Errors
+    /// [`RosterError::SeatTaken`], [`RosterError::TooMany`].
+    pub(crate) fn of(entries: impl IntoIterator<Item = Entry>) -> Result<Self, RosterError> {
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        entries.sort_by_key(|entry| entry.added.joined);
+        Self::default().apply(&entries, &[])
+    }
+
+    /// The roster after a change: removals apply before adds.
+    ///
+    /// # Errors
+    /// [`RosterError`], leaving this roster as it was.
+    pub(crate) fn apply(&self, add: &[Entry], remove: &[Joined]) -> Result<Self, RosterError> {
+        let mut next = self.clone();
+        let senders = Arc::make_mut(&mut next.senders);
+        for joined in remove {
+            let entry = next.entries.remove(joined).ok_or(RosterError::NotThere(*joined))?;
+            senders.remove(&entry.added.seat);
+        }
+        for entry in add {
+            let Added { seat, joined, .. } = entry.added;
+            if next.highest.is_some_and(|highest| joined <= highest) {
+                return Err(RosterError::OutOfOrder(joined));
+            }
+            if senders.insert(seat, entry.info.ed25519).is_some() {
+                return Err(RosterError::SeatTaken(joined));
+            }
+            next.highest = Some(joined);
+            next.entries.insert(joined, entry.clone());
+        }
+        if next.entries.len() > limits::MEMBERS {
+            return Err(RosterError::TooMany);
+        }
+        Ok(next)
+    }
+
+    /// `SHA-256("conclave/1 roster" ‖ for each member by joined: seat (u16 BE) ‖ joined (u64 BE) ‖ role (u8) ‖ card hash)`
+    pub(crate) fn hash(&self) -> RosterHash {
+        let mut bytes = Vec::with_capacity(label::ROSTER.len() + self.entries.len() * 43);
+        bytes.extend_from_slice(label::ROSTER);
+        for Entry { added, .. } in self.entries.values() {
+            bytes.extend_from_slice(&added.seat.0.to_be_bytes());
+            bytes.extend_from_slice(&added.joined.0.to_be_bytes());
+            bytes.push(added.role.as_byte());
+            bytes.extend_from_slice(added.card.as_bytes());
+        }
+        RosterHash::new(sha256(&[&bytes]))
+    }
+
+    pub(crate) fn get(&self, joined: Joined) -> Option<&Entry> {
+        self.entries.get(&joined)
+    }
+
+    pub(crate) fn contains(&self, joined: Joined) -> bool {
+        self.entries.contains_key(&joined)
+    }
+
+    /// Members by order number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// Who sends from which seat.
+    pub(crate) fn senders(&self) -> Arc<BTreeMap<Seat, Ed25519Key>> {
+        Arc::clone(&self.senders)
+    }
+
+    /// The first in succession whom `live` holds for alive: role first, then order of joining.
+    pub(crate) fn first(&self, live: impl Fn(Joined) -> bool) -> Option<Joined> {
+        let live = self.entries.values().filter(|entry| live(entry.added.joined));
+        live.min_by_key(|entry| (entry.added.role, entry.added.joined)).map(|entry| entry.added.joined)
+    }
+
+    /// Members as applications see them.
+    pub(crate) fn infos(&self) -> Vec<Arc<MemberInfo>> {
+        self.entries.values().map(|entry| Arc::clone(&entry.info)).collect()
+    }
+
+    /// See [`security_code`](crate::crypto::schedule::security_code).
+    pub(crate) fn security_code(&self, instance: &Instance) -> String {
+        let keys = self.entries.values().map(|entry| entry.info.ed25519).collect();
+        crate::crypto::schedule::security_code(instance, keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{CardHash, Role};
+
+    fn entry(seat: u16, joined: u64, role: Role) -> Entry {
+        let (seat, joined) = (Seat(seat), Joined(joined));
+        let ed25519 = Ed25519Key::new([u8::try_from(joined.0).expect("small"); 32]);
+        let info = MemberInfo { seat, joined, role, user: String::new(), name: String::new(), ed25519 };
+        Entry {
+            added: Added { seat, joined, role, card: CardHash::new([0; 32]) },
+            join: JoinId::new([0; 32]),
+            info: Arc::new(info),
+        }
+    }
+
+    #[test]
+    fn a_seat_and_an_order_number_are_used_once() {
+        let roster = Roster::of([entry(0, 1, Role::Member), entry(1, 2, Role::Member)]).expect("two members");
+        let apply = |add: &[Entry], remove: &[Joined]| roster.apply(add, remove).map(|roster| roster.hash());
+        assert_eq!(apply(&[entry(1, 3, Role::Member)], &[]), Err(RosterError::SeatTaken(Joined(3))));
+        assert_eq!(apply(&[entry(2, 2, Role::Member)], &[]), Err(RosterError::OutOfOrder(Joined(2))));
+        assert_eq!(apply(&[], &[Joined(7)]), Err(RosterError::NotThere(Joined(7))));
+        assert!(apply(&[entry(1, 3, Role::Member)], &[Joined(2)]).is_ok(), "removals apply before adds");
+        let without_last = roster.apply(&[], &[Joined(2)]).expect("it is there");
+        let again = without_last.apply(&[entry(1, 2, Role::Member)], &[]).map(|roster| roster.hash());
+        assert_eq!(again, Err(RosterError::OutOfOrder(Joined(2))), "a number never comes back");
+    }
+
+    #[test]
+    fn a_bot_is_first_in_succession_and_then_the_order_of_joining_counts() {
+        let roster = Roster::of([entry(0, 1, Role::Member), entry(1, 2, Role::Member), entry(2, 3, Role::LeadBot)]);
+        let roster = roster.expect("three members");
+        assert_eq!(roster.first(|_| true), Some(Joined(3)));
+        assert_eq!(roster.first(|joined| joined != Joined(3)), Some(Joined(1)));
+        assert_eq!(roster.first(|_| false), None);
+    }
+}
