@@ -33,7 +33,7 @@ impl Call {
     /// The lead moved the call on, as the relay says.
     pub(super) fn on_commit(&mut self, ctx: &mut Ctx<'_>, event: Committed) -> Result<(), EndReason> {
         let epoch = event.epoch;
-        let result = if self.group.is_some() {
+        let result = if self.group.is_some() || event.from == self.me.joined {
             let result = self.follow(ctx, &event);
             self.claims.commit(&event.add, &event.remove);
             result

@@ -345,8 +345,11 @@ impl Call {
     pub(super) fn install_own(&mut self, ctx: &mut Ctx<'_>, epoch: Epoch) -> Result<(), CommitError> {
         let reign = self.reign.as_mut().ok_or(CommitError::Lead)?;
         let staged = reign.staged.pop_front_if(|staged| staged.tip.epoch == epoch).ok_or(CommitError::Transcript)?;
-        let active = self.group.as_ref().and_then(|group| group.epochs.get(group.epochs.active()?));
-        reign.installed(&staged, active.map(|held| &*held.roster), self.me.joined);
+        let active = self.group.as_ref().and_then(|group| {
+            let active = group.epochs.active()?;
+            Some((active, &*group.epochs.get(active)?.roster))
+        });
+        reign.installed((ctx.now, ctx.config), &staged, active, self.me.joined);
         let instance = reign.instance;
         if let Some(session) = &mut reign.session
             && reign.staged.is_empty()
@@ -370,7 +373,7 @@ impl Call {
         if !held.roster.contains(from) || !held.secret.auth().verify(from, mac) {
             ctx.alarm(SecurityEvent::BadAck { from });
         } else {
-            reign.acknowledge(from, epoch);
+            reign.acknowledge(ctx.now, from, epoch);
         }
     }
 
@@ -390,7 +393,7 @@ impl Call {
         }
         if let Some(reign) = &mut self.reign {
             reign.expected.remove(&from);
-            reign.acknowledge(from, epoch);
+            reign.acknowledge(ctx.now, from, epoch);
         }
         ctx.event(Event::MemberPresent(from));
     }
@@ -403,9 +406,7 @@ impl Call {
         self.send_activate(ctx, epoch)?;
         let (Some(reign), Some(group)) = (&mut self.reign, &mut self.group) else { return Ok(()) };
         group.activate(ctx, epoch);
-        if let Some(held) = group.epochs.get(epoch) {
-            reign.activated(epoch, &held.roster, self.me.joined);
-        }
+        reign.activated(epoch);
         Ok(())
     }
 }

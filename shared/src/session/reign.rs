@@ -40,10 +40,10 @@ pub(super) struct Reign {
     pub(super) claiming: BTreeMap<Joined, Claiming>,
     /// Joiners that have not shown over Olm that they are there, with the epoch that they were given.
     pub(super) expected: BTreeMap<Joined, (Timestamp, Epoch)>,
-    /// The newest epoch that each member acknowledged.
-    acked: BTreeMap<Joined, Epoch>,
-    /// Members that were late last time: nobody waits for them.
-    laggards: BTreeSet<Joined>,
+    /// The newest epoch that each member acknowledged, and whether that was in time.
+    acked: BTreeMap<Joined, (Epoch, bool)>,
+    /// Until when an acknowledgement of each recent epoch is in time.
+    deadlines: BTreeMap<Epoch, Timestamp>,
     asked: Option<Timestamp>,
 }
 
@@ -115,7 +115,7 @@ impl Reign {
             claiming: BTreeMap::new(),
             expected: BTreeMap::new(),
             acked: BTreeMap::new(),
-            laggards: BTreeSet::new(),
+            deadlines: BTreeMap::new(),
             asked: None,
         }
     }
@@ -175,29 +175,48 @@ impl Reign {
     }
 
     /// An epoch of this reign is installed: wait for the members of the active one that were in time last time.
-    pub(super) fn installed(&mut self, staged: &Staged, active: Option<&Roster>, me: Joined) {
+    pub(super) fn installed(
+        &mut self,
+        (now, config): (Timestamp, &Config),
+        staged: &Staged,
+        active: Option<(Epoch, &Roster)>,
+        me: Joined,
+    ) {
         for joined in &staged.removed {
             self.acked.remove(joined);
-            self.laggards.remove(joined);
             self.expected.remove(joined);
         }
         let epoch = staged.tip.epoch;
-        let members = active.into_iter().flat_map(Roster::iter).map(|entry| entry.added.joined);
-        let missing = members.filter(|joined| {
+        let waited_for = |joined: &Joined, active| {
             *joined != me
                 && staged.tip.roster.contains(*joined)
-                && !self.laggards.contains(joined)
                 && !self.leaving.contains_key(joined)
+                && self.is_prompt(now, *joined, active)
+        };
+        let missing = active.map_or_else(BTreeSet::new, |(active, roster)| {
+            let members = roster.iter().map(|entry| entry.added.joined);
+            members.filter(|joined| waited_for(joined, active)).collect()
         });
-        let pending =
-            Pending { epoch, since: staged.since, ratcheted: staged.cause.ratchets(), missing: missing.collect() };
-        self.pending.push_back(pending);
+        let ratcheted = staged.cause.ratchets();
+        self.deadlines.insert(epoch, staged.since + activation(ratcheted, config));
+        self.pending.push_back(Pending { epoch, since: staged.since, ratcheted, missing });
+    }
+
+    /// Whether a member acknowledged the active epoch in time, or still can.
+    fn is_prompt(&self, now: Timestamp, joined: Joined, active: Epoch) -> bool {
+        match self.acked.get(&joined) {
+            Some((epoch, in_time)) if *epoch >= active => *in_time,
+            _ => self.deadlines.get(&active).is_some_and(|deadline| now <= *deadline),
+        }
     }
 
     /// A member holds an epoch, and with it every earlier one.
-    pub(super) fn acknowledge(&mut self, joined: Joined, epoch: Epoch) {
-        let newest = self.acked.entry(joined).or_insert(epoch);
-        *newest = epoch.max(*newest);
+    pub(super) fn acknowledge(&mut self, now: Timestamp, joined: Joined, epoch: Epoch) {
+        let in_time = self.deadlines.get(&epoch).is_some_and(|deadline| now <= *deadline);
+        let newest = self.acked.entry(joined).or_insert((epoch, in_time));
+        if epoch > newest.0 {
+            *newest = (epoch, in_time);
+        }
         for pending in self.pending.iter_mut().filter(|pending| pending.epoch <= epoch) {
             pending.missing.remove(&joined);
         }
@@ -211,12 +230,10 @@ impl Reign {
         newest.or(held).map(|pending| pending.epoch)
     }
 
-    /// An epoch is active: whoever has not acknowledged it is late.
-    pub(super) fn activated(&mut self, epoch: Epoch, roster: &Roster, me: Joined) {
+    /// An epoch is active: nothing waits for it or an earlier one.
+    pub(super) fn activated(&mut self, epoch: Epoch) {
         self.pending.retain(|pending| pending.epoch > epoch);
-        let late = roster.iter().map(|entry| entry.added.joined);
-        let late = late.filter(|joined| *joined != me && self.acked.get(joined).is_none_or(|acked| *acked < epoch));
-        self.laggards = late.collect();
+        self.deadlines.retain(|old, _| *old >= epoch);
     }
 
     /// Until when the oldest epoch waits for acknowledgements.
