@@ -45,6 +45,12 @@ macro_rules! codes {
                 match self { $(Self::$variant => $sentence,)* }
             }
 
+            /// The connection is closed with this code; the others are only said.
+            #[must_use]
+            pub const fn closes(self) -> bool {
+                !matches!(self.retry(), Retry::GoOn)
+            }
+
             /// What to do about it.
             #[must_use]
             pub const fn retry(self) -> Retry {

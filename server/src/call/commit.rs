@@ -1,0 +1,89 @@
+//! The lead moves the call to its next epoch.
+
+use conclave_shared::{
+    id::{Epoch, Joined},
+    wire::{Commit, Committed, LeftReason, OlmMessage, ToClient, code::Code, encode},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Call, CallOutput, ConnectionId, Refused, Step, log::Audience, member::Member};
+
+impl Call {
+    /// Every present member gets the common part, encoded once, with its own grant and nobody else's.
+    pub(super) fn commit(&mut self, step: &mut Step, from: Joined, commit: Commit) -> Result<(), Refused> {
+        self.check_commit(from, &commit)?;
+        let Commit { epoch, add, remove, broadcast, grants } = commit;
+        let at = self.next_at();
+        let event = Committed { at, from, epoch, add: add.clone(), remove: remove.clone(), broadcast, grant: None };
+        self.tell_each(step, &encode(&ToClient::from(event)), &grants);
+
+        if let Some(reign) = &mut self.reign {
+            reign.last = Some(epoch.count());
+        }
+        for joined in add {
+            if let Some(member) = self.members.get_mut(&joined) {
+                member.committed = true;
+            }
+        }
+        for joined in remove {
+            self.remove(step, joined);
+        }
+        self.ensure_lead(step);
+        Ok(())
+    }
+
+    fn check_commit(&self, from: Joined, commit: &Commit) -> Result<(), Refused> {
+        let Epoch(term, count) = commit.epoch;
+        if self.reign.as_ref().is_some_and(|reign| term < reign.term) {
+            return Err(Refused::plain(Code::PassedTerm));
+        }
+        let reign = self.require_lead(from)?;
+        let follows = match reign.last {
+            None => count == 0,
+            Some(last) => last.checked_add(1) == Some(count),
+        };
+        if term != reign.term || !follows {
+            return Err(Refused::because(Code::OutOfOrder, &format_args!("epoch {}", commit.epoch)));
+        }
+        let mut named = commit.add.iter().chain(&commit.remove);
+        named.find(|joined| !self.members.contains_key(joined)).map_or(Ok(()), |joined| Err(Refused::unknown(*joined)))
+    }
+
+    /// Takes a member out of the committed ones, and off its connection if it has one still.
+    fn remove(&mut self, step: &mut Step, joined: Joined) {
+        let Some(connection) = self.members.get(&joined).map(Member::connection) else {
+            return;
+        };
+        if let Some(connection) = connection {
+            self.tell_left(step, joined, LeftReason::Removed);
+            step.close(connection, Code::Removed);
+            self.disconnect(step.now, connection);
+        }
+        self.members.remove(&joined);
+    }
+
+    fn tell_each(&mut self, step: &mut Step, common: &str, grants: &[(Joined, OlmMessage)]) {
+        let common: Arc<str> = common.into();
+        let mut own: BTreeMap<Joined, Arc<str>> = BTreeMap::new();
+        for (joined, grant) in grants {
+            if self.members.contains_key(joined) {
+                own.insert(*joined, with_grant(&common, grant).into());
+            }
+        }
+        let mut rest: Vec<ConnectionId> = Vec::new();
+        for (connection, joined) in &self.connections {
+            match own.get(joined) {
+                Some(text) => step.out.push(CallOutput::Send { to: *connection, text: Arc::clone(text) }),
+                None => rest.push(*connection),
+            }
+        }
+        step.broadcast(rest, &common);
+        self.log.push(step.now, self.last_sequence, Audience::Each(own), common);
+    }
+}
+
+/// Splices `"grant": …` in as the last field of an encoded `commit`.
+fn with_grant(common: &str, grant: &OlmMessage) -> String {
+    let open = common.strip_suffix("}}").unwrap_or(common);
+    format!("{open},\"grant\":{}}}}}", encode(grant))
+}

@@ -1,0 +1,87 @@
+//! Who leads, and the one-time keys that a lead is given.
+
+use conclave_shared::{
+    id::{Joined, Term},
+    wire::{Claimed, ClaimedKey, KeysLow, Lead, ToClient, code::Code},
+};
+
+use super::{Call, Refused, Step, member::Member, pool};
+
+/// Keys in one `claimed`: the message stays under the size that any client accepts (a batch of ten is 620 bytes).
+const CLAIMED_AT_ONCE: usize = 64;
+
+/// A lead and how far it has come.
+#[derive(Debug)]
+pub(super) struct Reign {
+    pub(super) term: Term,
+    pub(super) joined: Joined,
+    /// The count of the last epoch that it committed.
+    pub(super) last: Option<u32>,
+}
+
+impl Call {
+    /// Names a lead if there is none and somebody is here: the first committed member by role and order of joining. When
+    /// nobody who is committed is here, the call begins another life with the first of those who wait.
+    pub(super) fn ensure_lead(&mut self, step: &mut Step) {
+        if self.reign.is_some() {
+            return;
+        }
+        let (joined, genesis) = match (self.first(|member| member.committed), self.first(|_| true)) {
+            (Some(committed), _) => (committed, false),
+            (None, Some(waiting)) => (waiting, true),
+            (None, None) => return,
+        };
+        if genesis {
+            self.members.retain(|_, member| member.is_present());
+        }
+        let term = Term(self.last_term.0.saturating_add(1));
+        self.last_term = term;
+        self.reign = Some(Reign { term, joined, last: None });
+        let at = self.next_at();
+        self.tell_all(step, &Lead { at, term, joined, genesis }.into());
+    }
+
+    fn first(&self, may_lead: impl Fn(&Member) -> bool) -> Option<Joined> {
+        let here = self.members.values().filter(|member| member.is_present() && may_lead(member));
+        here.min_by_key(|member| (member.role, member.joined)).map(|member| member.joined)
+    }
+
+    /// The lead asks for one one-time key of each of these members.
+    pub(super) fn claim(&mut self, step: &mut Step, from: Joined, of: &[Joined]) -> Result<(), Refused> {
+        self.require_lead(from)?;
+        for some in of.chunks(CLAIMED_AT_ONCE) {
+            let keys = some.iter().filter_map(|joined| self.take_key(step, *joined)).collect();
+            self.send_lead(step, &Claimed { keys }.into());
+        }
+        Ok(())
+    }
+
+    /// Gives the lead a key of a newcomer without being asked: that saves a round trip on every join.
+    pub(super) fn push_key(&mut self, step: &mut Step, newcomer: Joined) {
+        if let Some(key) = self.take_key(step, newcomer) {
+            self.send_lead(step, &Claimed { keys: vec![key] }.into());
+        }
+    }
+
+    pub(super) fn require_lead(&self, joined: Joined) -> Result<&Reign, Refused> {
+        self.reign.as_ref().filter(|reign| reign.joined == joined).ok_or_else(|| Refused::plain(Code::NotLead))
+    }
+
+    /// One key of a member that is here, and a word to the member when few are left.
+    fn take_key(&mut self, step: &mut Step, joined: Joined) -> Option<ClaimedKey> {
+        let member = self.members.get_mut(&joined)?;
+        let connection = member.connection()?;
+        let key = member.pool.take(joined);
+        let left = member.pool.left();
+        if left <= pool::LOW {
+            step.send(connection, &KeysLow { left: u16::try_from(left).unwrap_or(u16::MAX) }.into());
+        }
+        Some(key)
+    }
+
+    fn send_lead(&self, step: &mut Step, message: &ToClient) {
+        if let Some(lead) = self.lead_connection() {
+            step.send(lead, message);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The newest events of a call, each as it went out, for a member that comes back.
+
+use conclave_shared::{
+    id::{Joined, Sequence},
+    time::Timestamp,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+/// How long an event is kept: longer than a dropped socket may keep its seat.
+pub const LOG_TIME: Duration = Duration::from_secs(15);
+/// Events that are kept: 15 s of a call of 1,000 in which people come and go all the time.
+pub const LOG_EVENTS: usize = 2048;
+/// Bytes that are kept: eight leaves of a call of 1,000, grants included. Bounds what one call can hold of the memory.
+pub const LOG_BYTES: usize = 1024 * 1024;
+
+/// Who was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Everybody.
+    All,
+    /// Everybody but the one that it comes from.
+    AllBut(Joined),
+    /// One member.
+    One(Joined),
+    /// Everybody, those named with a text of their own.
+    Each(BTreeMap<Joined, Arc<str>>),
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Timestamp,
+    sequence: Sequence,
+    audience: Audience,
+    text: Arc<str>,
+}
+
+impl Entry {
+    fn text_for(&self, joined: Joined) -> Option<Arc<str>> {
+        match &self.audience {
+            Audience::All => Some(&self.text),
+            Audience::AllBut(from) => (*from != joined).then_some(&self.text),
+            Audience::One(to) => (*to == joined).then_some(&self.text),
+            Audience::Each(own) => Some(own.get(&joined).unwrap_or(&self.text)),
+        }
+        .map(Arc::clone)
+    }
+
+    fn bytes(&self) -> usize {
+        let own: usize = match &self.audience {
+            Audience::Each(own) => own.values().map(|text| text.len()).sum(),
+            Audience::All | Audience::AllBut(_) | Audience::One(_) => 0,
+        };
+        self.text.len() + own
+    }
+}
+
+/// Bounded in events, bytes and age.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    /// The newest event that is no longer here.
+    forgotten: Option<Sequence>,
+}
+
+impl Log {
+    pub(super) fn push(&mut self, at: Timestamp, sequence: Sequence, audience: Audience, text: Arc<str>) {
+        let entry = Entry { at, sequence, audience, text };
+        self.bytes += entry.bytes();
+        self.entries.push_back(entry);
+        while self.entries.len() > LOG_EVENTS || self.bytes > LOG_BYTES {
+            self.forget();
+        }
+    }
+
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        while self.expires_at().is_some_and(|at| at <= now) {
+            self.forget();
+        }
+    }
+
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        self.entries.front().map(|entry| entry.at + LOG_TIME)
+    }
+
+    /// See [`Call::replay`](super::Call::replay).
+    pub(super) fn after(&self, after: Sequence, joined: Joined) -> Option<Vec<Arc<str>>> {
+        if Some(after) < self.forgotten {
+            return None;
+        }
+        let newer = self.entries.iter().filter(|entry| entry.sequence > after);
+        Some(newer.filter_map(|entry| entry.text_for(joined)).collect())
+    }
+
+    fn forget(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes = self.bytes.saturating_sub(entry.bytes());
+            self.forgotten = Some(entry.sequence);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(log: &Log, after: u64, joined: u64) -> Option<Vec<String>> {
+        log.after(Sequence(after), Joined(joined)).map(|texts| texts.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn replay_gives_everybody_what_they_were_sent() {
+        let mut log = Log::default();
+        log.push(Timestamp::ZERO, Sequence(1), Audience::All, "all".into());
+        log.push(Timestamp::ZERO, Sequence(2), Audience::AllBut(Joined(1)), "others".into());
+        log.push(Timestamp::ZERO, Sequence(3), Audience::One(Joined(1)), "one".into());
+        let own = BTreeMap::from([(Joined(1), "mine".into())]);
+        log.push(Timestamp::ZERO, Sequence(4), Audience::Each(own), "common".into());
+        assert_eq!(texts(&log, 0, 1), Some(vec!["all".into(), "one".into(), "mine".into()]));
+        assert_eq!(texts(&log, 1, 2), Some(vec!["others".into(), "common".into()]));
+        assert_eq!(texts(&log, 4, 1), Some(vec![]));
+    }
+
+    #[test]
+    fn the_log_is_bounded_in_age_number_and_bytes_and_knows_what_it_lacks() {
+        let mut log = Log::default();
+        log.push(Timestamp::ZERO, Sequence(1), Audience::All, "old".into());
+        log.push(Timestamp::from_millis(1), Sequence(2), Audience::All, "new".into());
+        log.expire(Timestamp::ZERO + LOG_TIME);
+        assert_eq!(texts(&log, 0, 1), None);
+        assert_eq!(texts(&log, 1, 1), Some(vec!["new".into()]));
+
+        for sequence in 3..3 + LOG_EVENTS as u64 {
+            log.push(Timestamp::from_millis(2), Sequence(sequence), Audience::All, "x".into());
+        }
+        assert_eq!(log.entries.len(), LOG_EVENTS);
+
+        let large: Arc<str> = "x".repeat(LOG_BYTES / 2 + 1).into();
+        for sequence in 9000..9003 {
+            log.push(Timestamp::from_millis(3), Sequence(sequence), Audience::All, Arc::clone(&large));
+        }
+        assert_eq!(log.entries.len(), 1);
+        assert_eq!(log.bytes, large.len());
+    }
+}

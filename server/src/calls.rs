@@ -1,0 +1,231 @@
+//! All calls of the relay: one machine each, behind a lock of its own.
+
+use conclave_shared::{
+    id::CallName,
+    time::Timestamp,
+    wire::{Closing, ToClient, ToRelay, code::Code, encode},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::{
+    call::{Call, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest},
+    connection::outbound::Outbound,
+};
+
+/// The calls that go on, and the connections in them.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    config: CallConfig,
+    most: usize,
+    started: Instant,
+    next: AtomicU64,
+    calls: Mutex<BTreeMap<CallName, Arc<Room>>>,
+}
+
+/// One call. The lock is held while its machine runs and its outputs are queued, never across an await: queueing does
+/// not wait, so one slow member delays nobody.
+#[derive(Debug)]
+struct Room {
+    name: CallName,
+    state: Mutex<RoomState>,
+}
+
+#[derive(Debug)]
+struct RoomState {
+    call: Call,
+    sockets: BTreeMap<ConnectionId, Socket>,
+    /// The machine was dropped: who still holds this room must look the call up again.
+    over: bool,
+}
+
+#[derive(Debug)]
+struct Socket {
+    outbound: Outbound,
+    leads: Arc<AtomicBool>,
+}
+
+/// A connection's place in a call. Dropping it says that the socket closed.
+#[derive(Debug)]
+pub(crate) struct Place {
+    calls: Arc<Calls>,
+    room: Arc<Room>,
+    connection: ConnectionId,
+}
+
+impl Calls {
+    pub(crate) fn new(config: CallConfig, most: usize) -> Self {
+        let calls = Mutex::new(BTreeMap::new());
+        Self { config, most, started: Instant::now(), next: AtomicU64::new(0), calls }
+    }
+
+    /// The relay's clock.
+    fn now(&self) -> Timestamp {
+        Timestamp::ZERO + self.started.elapsed()
+    }
+
+    /// Brings a connection into the call that its token names. What comes of it, a seat or a refusal, is queued to it.
+    ///
+    /// # Errors
+    /// [`Code::TooManyCalls`] when this would be one call more than the relay may have.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        request: JoinRequest,
+        outbound: Outbound,
+        leads: Arc<AtomicBool>,
+    ) -> Result<Place, Code> {
+        let connection = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let mut socket = Some(Socket { outbound, leads });
+        let request = Box::new(request);
+        loop {
+            let room = self.room(&request.admission.call)?;
+            let mut state = lock(&room.state);
+            if state.over {
+                continue;
+            }
+            if let Some(socket) = socket.take() {
+                state.sockets.insert(connection, socket);
+            }
+            state.run(self.now(), CallInput::Join(connection, request));
+            self.end_if_over(&room, state);
+            return Ok(Place { calls: Arc::clone(self), room, connection });
+        }
+    }
+
+    fn room(&self, name: &CallName) -> Result<Arc<Room>, Code> {
+        let mut calls = lock(&self.calls);
+        if let Some(room) = calls.get(name) {
+            return Ok(Arc::clone(room));
+        }
+        if calls.len() >= self.most {
+            return Err(Code::TooManyCalls);
+        }
+        let call = Call::new(name.clone(), self.config.clone());
+        let state = Mutex::new(RoomState { call, sockets: BTreeMap::new(), over: false });
+        let room = Arc::new(Room { name: name.clone(), state });
+        calls.insert(name.clone(), Arc::clone(&room));
+        Ok(room)
+    }
+
+    /// Lets calls forget what has become too old.
+    pub(crate) fn sweep(&self) {
+        let now = self.now();
+        for room in self.rooms() {
+            let mut state = lock(&room.state);
+            if state.call.next_timeout().is_some_and(|at| at <= now) {
+                state.run(now, CallInput::Timeout);
+            }
+        }
+    }
+
+    /// Sends everybody away, spread over `drain`: each is told when to come back, so that they do not all come at once.
+    /// Returns the connections in the order in which they are to be closed.
+    pub(crate) fn announce_closing(&self, drain: Duration) -> Vec<Outbound> {
+        let sockets: Vec<Outbound> = self
+            .rooms()
+            .iter()
+            .flat_map(|room| lock(&room.state).sockets.values().map(|s| s.outbound.clone()).collect::<Vec<_>>())
+            .collect();
+        for (place, outbound) in (1_u32..).zip(&sockets) {
+            let share = drain.mul_f64(f64::from(place) / sockets.len().max(1) as f64);
+            let retry_after = u64::try_from(share.as_millis()).unwrap_or(u64::MAX);
+            outbound.text(encode(&ToClient::from(Closing { retry_after })).into());
+        }
+        sockets
+    }
+
+    fn rooms(&self) -> Vec<Arc<Room>> {
+        lock(&self.calls).values().cloned().collect()
+    }
+
+    /// Drops the machine of a call that nobody is in.
+    fn end_if_over(&self, room: &Arc<Room>, mut state: MutexGuard<'_, RoomState>) {
+        if state.over || !state.call.is_over() {
+            return;
+        }
+        state.over = true;
+        drop(state);
+        let mut calls = lock(&self.calls);
+        if calls.get(&room.name).is_some_and(|current| Arc::ptr_eq(current, room)) {
+            calls.remove(&room.name);
+        }
+    }
+}
+
+impl Place {
+    pub(crate) fn received(&self, message: ToRelay) {
+        self.run(CallInput::Received(self.connection, Box::new(message)));
+    }
+
+    /// Something that the connection itself found wrong; whether that closes it stands in the code.
+    pub(crate) fn refused(&self, code: Code, message: String) {
+        self.run(CallInput::Refused(self.connection, code, message));
+    }
+
+    fn run(&self, input: CallInput) {
+        let mut state = lock(&self.room.state);
+        state.run(self.calls.now(), input);
+        self.calls.end_if_over(&self.room, state);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = lock(&self.room.state);
+        state.sockets.remove(&self.connection);
+        state.run(self.calls.now(), CallInput::Closed(self.connection));
+        self.calls.end_if_over(&self.room, state);
+    }
+}
+
+impl RoomState {
+    /// Runs the machine until nothing follows any more: a member whose queue is full is closed, which is an input again.
+    fn run(&mut self, now: Timestamp, input: CallInput) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for output in self.call.handle(now, input) {
+                self.carry_out(output, &mut inputs);
+            }
+        }
+        if let Some(socket) = self.call.lead_connection().and_then(|lead| self.sockets.get(&lead)) {
+            socket.leads.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn carry_out(&mut self, output: CallOutput, inputs: &mut VecDeque<CallInput>) {
+        match output {
+            CallOutput::Send { to, text } => self.queue(to, Utf8Bytes::from(&*text), inputs),
+            CallOutput::Broadcast { to, text } => {
+                let text = Utf8Bytes::from(&*text);
+                for to in to {
+                    self.queue(to, text.clone(), inputs);
+                }
+            }
+            CallOutput::Close { connection, code } => {
+                if let Some(socket) = self.sockets.remove(&connection) {
+                    socket.outbound.close(code);
+                }
+            }
+        }
+    }
+
+    fn queue(&mut self, to: ConnectionId, text: Utf8Bytes, inputs: &mut VecDeque<CallInput>) {
+        let kept_up = self.sockets.get(&to).is_none_or(|socket| socket.outbound.text(text));
+        if !kept_up {
+            self.sockets.remove(&to);
+            inputs.push_back(CallInput::Closed(to));
+        }
+    }
+}
+
+/// A panic while the lock was held would be a bug of ours; other calls go on, and this one with what it has.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

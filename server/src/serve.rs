@@ -1,0 +1,163 @@
+//! The relay's life: accept, serve, and go away politely.
+
+use axum::Router;
+use conclave_shared::{id::RelayInstance, wire::code::Code};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+use tower::ServiceExt as _;
+
+use crate::{
+    address::Addresses,
+    admission::Admissions,
+    call::CallConfig,
+    calls::Calls,
+    config::Config,
+    connection::Relay,
+    http::{self, Peer},
+};
+
+/// How often calls may forget what has become too old.
+const SWEEP: Duration = Duration::from_secs(5);
+/// A pause after an accept that failed: the machine is out of something, and asking at once again takes more of it.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// After the last close frame, for the sockets to take it.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+
+/// Serves on a bound listener until `shutdown` ends, then sends everybody away.
+///
+/// # Errors
+/// When the listener has no address, or the system gives no random bytes.
+pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let own = listener.local_addr()?;
+    let mut instance = [0; RelayInstance::LENGTH];
+    getrandom::fill(&mut instance).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    let instance = RelayInstance::new(instance);
+    let (closing_now, closing) = watch::channel(false);
+    let limits = config.limits.clone();
+    let call = CallConfig { relay: instance, ice_servers: config.ice_servers.clone(), members: limits.members };
+    let calls = Arc::new(Calls::new(call, limits.calls));
+    let admissions = Admissions::new(&config);
+    let relay = Relay { instance, admissions, calls: Arc::clone(&calls), limits: limits.clone(), closing };
+    let accept = Accept {
+        router: http::router(Arc::new(relay), &config),
+        addresses: Arc::new(Addresses::new(limits.waiting_per_address, limits.new_per_second_per_address)),
+        room: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+        header_time: limits.header_time,
+        port: own.port(),
+    };
+    announce(&config, own, instance);
+    let sweep = async {
+        let mut every = tokio::time::interval(SWEEP);
+        loop {
+            every.tick().await;
+            calls.sweep();
+        }
+    };
+    tokio::select! {
+        () = accept.forever(&listener) => {}
+        () = sweep => {}
+        () = shutdown => {}
+    }
+    drop(listener);
+    // Connections that have not joined hear it here; the send fails only when there is none.
+    let _none = closing_now.send(true);
+    close_all(&calls, limits.drain).await;
+    Ok(())
+}
+
+fn announce(config: &Config, own: SocketAddr, instance: RelayInstance) {
+    tracing::info!(address = %own, relay = %instance, "relay is up");
+    if config.dev {
+        tracing::warn!(
+            "DEVELOPMENT MODE: anybody who opens this relay's page on this machine is given a token for any call"
+        );
+    }
+    if config.web_dir.is_none() {
+        tracing::info!("no page is served: CONCLAVE_WEB_DIR is not set");
+    }
+}
+
+/// Sends everybody away, one after the other over `drain`, so that they do not come back all at once.
+async fn close_all(calls: &Calls, drain: Duration) {
+    let sockets = calls.announce_closing(drain);
+    if sockets.is_empty() {
+        tokio::time::sleep(LAST_MOMENT.min(drain)).await;
+        return;
+    }
+    tracing::info!(connections = sockets.len(), seconds = drain.as_secs_f32(), "closing");
+    let began = Instant::now();
+    for (place, socket) in (1_u32..).zip(&sockets) {
+        let due = drain.mul_f64(f64::from(place) / sockets.len() as f64);
+        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
+        socket.close(Code::Closing);
+    }
+    tokio::time::sleep(LAST_MOMENT).await;
+}
+
+/// What every accepted connection needs.
+struct Accept {
+    router: Router,
+    addresses: Arc<Addresses>,
+    room: Arc<Semaphore>,
+    header_time: Duration,
+    port: u16,
+}
+
+impl Accept {
+    async fn forever(&self, listener: &TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => self.one(stream, address),
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Serves one connection in a task of its own; drops it when there is no room.
+    fn one(&self, stream: TcpStream, address: SocketAddr) {
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+            tracing::debug!("connection dropped: as many as there may be");
+            return;
+        };
+        let Some(waiting) = self.addresses.accept(address.ip()) else {
+            tracing::debug!("connection dropped: too many from one address");
+            return;
+        };
+        // Small messages must not wait for one another.
+        let _as_it_is = stream.set_nodelay(true);
+        let peer = Peer { address, port: self.port, waiting, _place: Arc::new(permit) };
+        tokio::spawn(http_connection(stream, self.router.clone(), peer, self.header_time));
+    }
+}
+
+/// `axum::serve` installs no timer, and without one a half-sent request head waits for ever.
+async fn http_connection(stream: TcpStream, router: Router, peer: Peer, header_time: Duration) {
+    let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request.map(axum::body::Body::new)
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_time)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::trace!(%error, "HTTP connection ended");
+    }
+}
