@@ -6,11 +6,7 @@ use super::{error::RosterError, output::MemberInfo};
 use crate::{
     id::{Ed25519Key, Instance, JoinId, Joined, RosterHash, Seat},
     limits,
-    wire::{
-        label,
-        sealed::{Added, OlmEnd},
-        signed::sha256,
-    },
+    wire::sealed::{Added, OlmEnd, roster_hash},
 };
 
 /// One committed member.
@@ -79,17 +75,9 @@ impl Roster {
         Ok(next)
     }
 
-    /// `SHA-256("conclave/1 roster" ‖ for each member by joined: seat (u16 BE) ‖ joined (u64 BE) ‖ role (u8) ‖ card hash)`
+    /// See [`roster_hash`].
     pub(crate) fn hash(&self) -> RosterHash {
-        let mut bytes = Vec::with_capacity(label::ROSTER.len() + self.entries.len() * 43);
-        bytes.extend_from_slice(label::ROSTER);
-        for Entry { added, .. } in self.entries.values() {
-            bytes.extend_from_slice(&added.seat.0.to_be_bytes());
-            bytes.extend_from_slice(&added.joined.0.to_be_bytes());
-            bytes.push(added.role.as_byte());
-            bytes.extend_from_slice(added.card.as_bytes());
-        }
-        RosterHash::new(sha256(&[&bytes]))
+        roster_hash(self.entries.values().map(|entry| &entry.added))
     }
 
     pub(crate) fn get(&self, joined: Joined) -> Option<&Entry> {

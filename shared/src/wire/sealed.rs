@@ -117,6 +117,21 @@ pub struct Added {
     pub card: CardHash,
 }
 
+/// `SHA-256("conclave/1 roster" ‖ for each member by joined: seat (u16 BE) ‖ joined (u64 BE) ‖ role (u8) ‖ card hash (32))`
+///
+/// The members come in ascending order of `joined`.
+#[must_use]
+pub fn roster_hash<'a>(members: impl IntoIterator<Item = &'a Added>) -> RosterHash {
+    let mut bytes = label::ROSTER.to_vec();
+    for added in members {
+        bytes.extend_from_slice(&added.seat.0.to_be_bytes());
+        bytes.extend_from_slice(&added.joined.0.to_be_bytes());
+        bytes.push(added.role.as_byte());
+        bytes.extend_from_slice(added.card.as_bytes());
+    }
+    RosterHash::new(sha256(&[&bytes]))
+}
+
 /// The lead's word on the next epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
