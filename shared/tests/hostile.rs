@@ -263,3 +263,35 @@ fn without_activate_senders_switch_by_themselves() {
     world.advance(2);
     assert_eq!(world.members[1].session.active(), Some(epoch(1, 3)));
 }
+
+#[test]
+fn a_newcomer_on_a_taken_seat_or_with_an_old_number_stays_out_and_the_lead_goes_on() {
+    type Lie = fn(&mut conclave_shared::wire::MemberClaim);
+    let lies: [(Lie, SecurityEvent); 2] = [
+        (
+            |claim| claim.seat = Seat(1),
+            SecurityEvent::BadClaim { joined: Joined(4), reason: RosterError::SeatTaken(Joined(4)) },
+        ),
+        (|claim| claim.card.signature = claim.proof.signature, SecurityEvent::BadKeys { joined: Joined(4) }),
+    ];
+    for (lie, expected) in lies {
+        let mut world = call_of(3);
+        world.tamper = Box::new(move |_, mut message| {
+            if let ToClient::Joined(event) = &mut message
+                && event.member.joined == Joined(4)
+            {
+                lie(&mut event.member);
+            }
+            vec![message]
+        });
+        let outsider = world.join(Role::Member);
+        world.settle();
+        world.join(Role::Member);
+        world.settle();
+        world.advance(2000);
+        assert_eq!(world.members[outsider].session.epoch(), None);
+        assert_eq!(world.members[0].alarms(), [expected]);
+        assert_eq!(world.members[0].session.members().len(), 4, "the next newcomer is in");
+        assert_eq!(world.members[0].ended(), None);
+    }
+}

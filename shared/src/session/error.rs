@@ -27,6 +27,14 @@ pub enum SecurityEvent {
         /// Whose.
         joined: Joined,
     },
+    /// The relay gave a newcomer a seat or an order number that is not free.
+    #[error("member {joined} cannot be added: {reason}")]
+    BadClaim {
+        /// Who.
+        joined: Joined,
+        /// Why not.
+        reason: RosterError,
+    },
     /// The relay named a lead that is not the first live member of the roster.
     #[error("the relay named {named} as lead of term {term}, which the roster does not")]
     WrongLead {

@@ -206,7 +206,10 @@ impl Call {
 
     /// Makes a commit and sends it. It is installed when the relay has sequenced it.
     fn stage(&mut self, ctx: &mut Ctx<'_>, plan: Plan) -> Result<(), InternalError> {
-        let add = self.admit(ctx, &plan);
+        let (add, roster) = self.admit(ctx, &plan)?;
+        if plan.cause.ratchets() && add.is_empty() {
+            return Ok(());
+        }
         let Some(reign) = &mut self.reign else { return Ok(()) };
         let epoch = match plan.cause {
             Cause::Start | Cause::LeadChange => Epoch::first(reign.term),
@@ -214,7 +217,6 @@ impl Call {
                 reign.tip.epoch.next().ok_or(InternalError::Counter)?
             }
         };
-        let roster = reign.tip.roster.apply(&add, &plan.remove).map_err(|_| InternalError::Crypto)?;
         let ratchets = plan.cause.ratchets();
         let mut session = match reign.session.take().filter(|_| ratchets) {
             Some(session) => session,
@@ -247,19 +249,28 @@ impl Call {
         Ok(())
     }
 
-    /// The entries of those whom a commit adds; whoever does not verify stays out.
-    fn admit(&mut self, ctx: &mut Ctx<'_>, plan: &Plan) -> Vec<Entry> {
+    /// The entries of those whom a commit adds and the roster with them; whoever does not verify, or was given a seat or a
+    /// number that is not free, stays out.
+    fn admit(&mut self, ctx: &mut Ctx<'_>, plan: &Plan) -> Result<(Vec<Entry>, Roster), InternalError> {
+        let Some(reign) = &self.reign else { return Err(InternalError::Crypto) };
+        let without = reign.tip.roster.apply(&[], &plan.remove).map_err(|_| InternalError::Crypto)?;
         let mut entries = Vec::with_capacity(plan.add.len());
         for added in &plan.add {
-            match self.claims.admit(added) {
+            let joined = added.joined;
+            let checked = self.claims.admit(added).map_err(|_| SecurityEvent::BadCard { joined }).and_then(|entry| {
+                let fits = without.fits(&entry, &entries);
+                fits.map(|()| entry).map_err(|reason| SecurityEvent::BadClaim { joined, reason })
+            });
+            match checked {
                 Ok(entry) => entries.push(entry),
-                Err(_) => {
-                    ctx.alarm(SecurityEvent::BadCard { joined: added.joined });
-                    self.claims.reject(added.joined);
+                Err(event) => {
+                    ctx.alarm(event);
+                    self.claims.reject(joined);
                 }
             }
         }
-        entries
+        let roster = without.apply(&entries, &[]).map_err(|_| InternalError::Crypto)?;
+        Ok((entries, roster))
     }
 
     /// Writes the commit and seals it for everybody.

@@ -120,8 +120,12 @@ impl Reign {
         }
     }
 
-    /// Somebody came: the relay pushes a one-time key; if none comes, it is claimed.
+    /// Somebody came: the relay pushes a one-time key; if none comes, it is claimed. One who is committed already came
+    /// before: the relay says it again when an add crossed with a leave.
     pub(super) fn arrive(&mut self, joined: Joined, due: Timestamp) {
+        if self.tip.roster.contains(joined) {
+            return;
+        }
         self.waiting.insert(joined);
         self.claiming.insert(joined, Claiming { due, tries: 0 });
     }

@@ -75,6 +75,25 @@ impl Roster {
         Ok(next)
     }
 
+    /// Whether somebody can be added behind others that are about to be.
+    ///
+    /// # Errors
+    /// The [`RosterError`] that [`apply`](Self::apply) would give.
+    pub(crate) fn fits(&self, entry: &Entry, before: &[Entry]) -> Result<(), RosterError> {
+        let Added { seat, joined, .. } = entry.added;
+        let highest = before.last().map(|last| last.added.joined).or(self.highest);
+        if highest.is_some_and(|highest| joined <= highest) {
+            return Err(RosterError::OutOfOrder(joined));
+        }
+        if self.senders.contains_key(&seat) || before.iter().any(|other| other.added.seat == seat) {
+            return Err(RosterError::SeatTaken(joined));
+        }
+        if self.entries.len() + before.len() >= limits::MEMBERS {
+            return Err(RosterError::TooMany);
+        }
+        Ok(())
+    }
+
     /// See [`roster_hash`].
     pub(crate) fn hash(&self) -> RosterHash {
         roster_hash(self.entries.values().map(|entry| &entry.added))
