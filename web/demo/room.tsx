@@ -1,0 +1,134 @@
+/** In the call. */
+
+import { useEffect, useState } from 'preact/hooks';
+
+import { invitation } from './address.ts';
+import { Icon, Mark } from './icons.tsx';
+import { MediaButtons } from './lobby.tsx';
+import { Panel } from './panel.tsx';
+import type { Person, Session } from './session.ts';
+import { Video } from './video.tsx';
+import { initials } from './words.ts';
+
+/** Tiles, the panel beside them, and the controls. */
+export function Room({ session }: { session: Session }) {
+  const { people } = session;
+  // A bot has no picture: it stands in the list of people, not among the tiles.
+  const shown = people.filter(({ isMe, presence }) => isMe || presence.kind !== 'headless');
+  const last = session.keyChanges.at(-1);
+  return (
+    <div class="room">
+      <RoomHead session={session} />
+      <main class="stage">
+        <h1 class="unseen-text">Call {session.entry.call}</h1>
+        <ul class="tiles" data-count={Math.min(shown.length, 9)} aria-label="Pictures">
+          {shown.map((person) => (
+            <Tile key={person.member.joined} person={person} session={session} />
+          ))}
+        </ul>
+        {shown.length <= 1 && <Alone session={session} />}
+      </main>
+      <Panel session={session} />
+      <footer class="controls">
+        <MediaButtons session={session} />
+        <button type="button" class="round leave" aria-label="Leave the call" title="Leave the call" onClick={() => session.leave()}>
+          <Icon name="leave" />
+        </button>
+      </footer>
+      <p class="unseen-text" aria-live="polite">
+        {last?.text}
+      </p>
+    </div>
+  );
+}
+
+function RoomHead({ session }: { session: Session }) {
+  const epoch = session.call?.epoch?.epoch;
+  return (
+    <header class="room-head">
+      <Mark />
+      <p class="room-name">
+        <span class="unseen-text">Call </span>
+        {session.entry.call}
+      </p>
+      <p class="chip" title="Every frame is encrypted under a key that only the people in this call hold">
+        <Icon name="lock" />
+        <span>
+          Encrypted<span class="wide"> · key {epoch?.join('.') ?? '…'}</span>
+        </span>
+      </p>
+      <CopyLink call={session.entry.call} />
+      {session.warning !== undefined && (
+        <div class="warning" role="alert">
+          <Icon name="warning" />
+          <span>{session.warning}</span>
+          <button type="button" class="plain" onClick={() => session.dismissWarning()}>
+            Dismiss
+          </button>
+        </div>
+      )}
+    </header>
+  );
+}
+
+/** Puts the link to this call on the clipboard. */
+function CopyLink({ call }: { call: string }) {
+  const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (!copied) return;
+    const timer = setTimeout(() => setCopied(false), 2000);
+    return () => clearTimeout(timer);
+  }, [copied]);
+  const copy = (): void => {
+    // Refused without focus or permission: the address bar has the link too.
+    navigator.clipboard.writeText(invitation(location.href, call)).then(
+      () => setCopied(true),
+      () => {},
+    );
+  };
+  return (
+    <button type="button" class="plain copy" onClick={copy}>
+      <Icon name="link" />
+      <span aria-live="polite">{copied ? 'Copied' : 'Copy link'}</span>
+    </button>
+  );
+}
+
+function Alone({ session }: { session: Session }) {
+  return (
+    <div class="alone">
+      <p>Nobody else is here yet. Send them this link, or open it in another tab:</p>
+      <p class="alone-link">{invitation(location.href, session.entry.call)}</p>
+    </div>
+  );
+}
+
+function Tile({ person, session }: { person: Person; session: Session }) {
+  const { member, isMe, leads, peer, presence } = person;
+  const video = isMe ? session.media.isOn('video') : peer?.state === 'connected' && peer.sends.video && person.opened > 0;
+  const muted = isMe ? !session.media.isOn('audio') : peer !== undefined && !peer.sends.audio;
+  const stream = isMe ? session.media.stream : peer?.stream;
+  const calm = isMe || presence.kind === 'decrypting' || presence.kind === 'quiet';
+  return (
+    <li class="tile" data-joined={member.joined} data-kind={isMe ? 'me' : presence.kind}>
+      {stream && <Video stream={stream} own={isMe} hidden={!video} />}
+      {!video && <span class={`initials hue-${member.joined % 6}`}>{initials(member.user)}</span>}
+      {!calm && <p class="tile-state">{presence.text}</p>}
+      <p class="tile-name">
+        {muted && (
+          <>
+            <Icon name="micOff" />
+            <span class="unseen-text">Muted: </span>
+          </>
+        )}
+        <span class="tile-user">{isMe ? `${member.user} (you)` : member.user}</span>
+        {leads && (
+          <span class="lead" title="Makes the keys of this call">
+            <Icon name="crown" />
+            <span>lead</span>
+          </span>
+        )}
+      </p>
+    </li>
+  );
+}

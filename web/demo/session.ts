@@ -1,0 +1,272 @@
+/** The state of the page, from the lobby through the call to whatever ended it. Components read it and redraw. */
+
+import {
+  Conclave,
+  ConclaveError,
+  Mesh,
+  unsupported,
+  type Call,
+  type EpochInfo,
+  type JoinStage,
+  type Member,
+  type PeerView,
+} from '../src/index.ts';
+import { developmentToken, readAddress } from './address.ts';
+import { LocalMedia } from './local_media.ts';
+import { presenceOf, type Presence } from './presence.ts';
+import { keyChange, passes, problemOf, type Problem } from './words.ts';
+
+/** Who joins what. */
+export interface Entry {
+  readonly call: string;
+  readonly user: string;
+  /** Empty: the relay is asked for one, which it gives in development mode only. */
+  readonly token: string;
+}
+
+/** One mark of the strip. */
+export interface KeyChange {
+  readonly info: EpochInfo;
+  readonly text: string;
+  readonly at: Date;
+}
+
+/** Somebody in the call, ready to be shown. */
+export interface Person {
+  readonly member: Member;
+  readonly isMe: boolean;
+  readonly leads: boolean;
+  readonly peer: PeerView | undefined;
+  readonly presence: Presence;
+  /** Frames opened and frames that no key opened, since they came. */
+  readonly opened: number;
+  readonly undecryptable: number;
+}
+
+/** Where the page is. */
+export type Stage = 'lobby' | 'joining' | 'call' | 'away' | 'over';
+
+/** Marks kept for the strip: an hour of a lively call. */
+const KEY_CHANGES = 240;
+/** Pauses before the page comes back by itself, in seconds. */
+const PAUSES = [1, 2, 4, 8, 15, 30];
+/** How often people's states are looked at. */
+const LOOK_PERIOD = 1000;
+
+/** The page's model. */
+export class Session {
+  readonly media = new LocalMedia((kind, track) => {
+    this.#mesh?.setTrack(kind, track);
+    this.#redraw();
+  });
+  stage: Stage = unsupported() ? 'over' : 'lobby';
+  joinStage: JoinStage = 'connecting';
+  problem: Problem | undefined;
+  /** The relay's or a member's misbehaviour: stays until it is dismissed. */
+  warning: string | undefined;
+  keyChanges: readonly KeyChange[] = [];
+  people: readonly Person[] = [];
+  /** Seconds until the page comes back by itself. */
+  backIn = 0;
+  entry: Entry = { call: '', user: '', token: '' };
+  #call: Call | undefined;
+  #mesh: Mesh | undefined;
+  #abort: AbortController | undefined;
+  #tries = 0;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #opened = new Map<number, number>();
+  readonly #firstSeen = new Map<number, number>();
+  readonly #listeners = new Set<() => void>();
+
+  constructor() {
+    this.media.small = readAddress(location.href).small;
+    const reason = unsupported();
+    if (reason) this.problem = problemOf(reason);
+  }
+
+  /** Calls back whenever something changed. */
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  get call(): Call | undefined {
+    return this.#call;
+  }
+
+  /** Starts camera and microphone for the preview. */
+  async preview(): Promise<void> {
+    const started = this.media.start();
+    this.#redraw();
+    await started;
+    this.#redraw();
+  }
+
+  /** Turns camera or microphone on or off. */
+  async toggle(kind: 'audio' | 'video'): Promise<void> {
+    const toggled = this.media.toggle(kind);
+    this.#redraw();
+    await toggled;
+    this.#redraw();
+  }
+
+  /** A small picture or a large one: starts the camera anew if it is on. */
+  async setSmall(small: boolean): Promise<void> {
+    this.media.small = small;
+    this.#redraw();
+    if (!this.media.isOn('video')) return;
+    await this.toggle('video');
+    await this.toggle('video');
+  }
+
+  /** Joins, and comes back here with a problem when that fails. */
+  async join(entry: Entry): Promise<void> {
+    this.entry = entry;
+    this.#set('joining');
+    this.#abort = new AbortController();
+    try {
+      const call = await Conclave.join({
+        url: location.href,
+        call: entry.call,
+        user: entry.user,
+        token: entry.token || (() => developmentToken(entry.call, entry.user)),
+        signal: this.#abort.signal,
+        onProgress: (stage) => {
+          this.joinStage = stage;
+          this.#redraw();
+        },
+      });
+      this.#enter(call);
+    } catch (error) {
+      this.#over(error instanceof ConclaveError ? error : new ConclaveError('internal', { cause: error }));
+    }
+  }
+
+  /** Leaves, or stops trying to join. */
+  leave(): void {
+    this.#abort?.abort();
+    clearInterval(this.#timer);
+    if (this.#call) void this.#call.leave();
+    else this.back();
+  }
+
+  /** To the lobby. */
+  back(): void {
+    clearInterval(this.#timer);
+    this.problem = undefined;
+    this.#tries = 0;
+    this.#set('lobby');
+    if (!this.media.isOn('audio') && !this.media.isOn('video')) void this.preview();
+  }
+
+  dismissWarning(): void {
+    this.warning = undefined;
+    this.#redraw();
+  }
+
+  #enter(call: Call): void {
+    this.#call = call;
+    this.#tries = 0;
+    this.keyChanges = [];
+    this.#opened.clear();
+    this.#firstSeen.clear();
+    const redraw = (): void => void this.#look(false);
+    const mesh = new Mesh(call, { stream: this.media.stream });
+    this.#mesh = mesh;
+    call.on('epoch', (info) => this.#keyChanged(info));
+    call.on('security', ({ message }) => this.#warn(`Something is wrong with this call: ${message}.`));
+    call.on('unprotected', () => this.#warn('A connection was cut because its media was not encrypted.'));
+    call.on('ended', (error) => this.#over(error));
+    call.on('members', redraw);
+    call.on('lead', redraw);
+    call.on('active', redraw);
+    mesh.on('peer', redraw);
+    mesh.on('gone', redraw);
+    if (call.epoch) this.#keyChanged(call.epoch);
+    this.#timer = setInterval(() => void this.#look(true), LOOK_PERIOD);
+    this.#set('call');
+    if (call.ended) this.#over(call.ended);
+  }
+
+  #keyChanged(info: EpochInfo): void {
+    const change = { info, text: keyChange(info, this.#call?.me?.joined), at: new Date() };
+    this.keyChanges = [...this.keyChanges, change].slice(-KEY_CHANGES);
+    void this.#look(false);
+  }
+
+  /** Looks at everybody; `tick` when a second has passed, so that rates mean something. */
+  async #look(tick: boolean): Promise<void> {
+    const call = this.#call;
+    if (!call || call.ended) return;
+    const stats = await call.stats().catch(() => undefined);
+    if (!stats || this.#call !== call) return;
+    const now = performance.now();
+    const peers = this.#mesh?.peers;
+    this.people = call.members.map((member) => {
+      const { joined, seat } = member;
+      const isMe = joined === call.me?.joined;
+      const peer = peers?.get(joined);
+      const tracks = stats.transforms.filter((track) => track.joined === joined);
+      const opened = tracks.reduce((sum, { framesOut }) => sum + framesOut, 0);
+      const known = this.people.find((person) => person.member.joined === joined);
+      const rate = tick ? opened - (this.#opened.get(joined) ?? 0) : 0;
+      if (tick) this.#opened.set(joined, opened);
+      if (!this.#firstSeen.has(joined)) this.#firstSeen.set(joined, now);
+      const counters = stats.core.seats?.[seat];
+      const evidence = { member, peer, tracks, seat: counters, rate, age: now - (this.#firstSeen.get(joined) ?? now) };
+      const fresh = presenceOf(evidence);
+      // Between two ticks there is no rate; the last state stands while the connection is as it was.
+      const keep = !tick && known !== undefined && known.peer?.state === peer?.state && known.member.committed === member.committed;
+      const presence = keep ? known.presence : fresh;
+      const undecryptable = counters?.undecryptable ?? 0;
+      return { member, isMe, leads: joined === call.lead?.joined, peer, presence, opened, undecryptable };
+    });
+    this.#redraw();
+  }
+
+  #warn(text: string): void {
+    this.warning = text;
+    this.#redraw();
+  }
+
+  #over(error: ConclaveError): void {
+    clearInterval(this.#timer);
+    this.#mesh?.close();
+    this.#mesh = undefined;
+    this.#call = undefined;
+    this.people = [];
+    if (error.code === 'aborted') return this.back();
+    this.problem = problemOf(error);
+    const wasIn = this.stage === 'call' || this.stage === 'away' || this.#tries > 0;
+    if (wasIn && (passes(error) || error.code === 'unreachable')) return this.#comeBack();
+    if (error.code === 'left' || error.code === 'removed') this.media.stop();
+    this.#set('over');
+  }
+
+  /** Waits longer each time, then joins afresh. */
+  #comeBack(): void {
+    this.backIn = PAUSES[Math.min(this.#tries, PAUSES.length - 1)] ?? 30;
+    this.#tries += 1;
+    this.#set('away');
+    this.#timer = setInterval(() => {
+      this.backIn -= 1;
+      if (this.backIn <= 0) this.again();
+      else this.#redraw();
+    }, 1000);
+  }
+
+  /** Tries again at once. */
+  again(): void {
+    clearInterval(this.#timer);
+    void this.join(this.entry);
+  }
+
+  #set(stage: Stage): void {
+    this.stage = stage;
+    this.#redraw();
+  }
+
+  #redraw(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}

@@ -1,0 +1,275 @@
+/** A call that this device is in. */
+
+import { toBase64Url } from './bytes.ts';
+import { Emitter } from './emitter.ts';
+import { ConclaveError, codeOfClose } from './errors.ts';
+import type { CallEvents, CoreEvent, Epoch, EpochInfo, Member } from './events.ts';
+import { Link, type WorkerLike } from './link.ts';
+import { MemberList } from './members.ts';
+import { Protection } from './protection.ts';
+import type { Profile, WorkerStats } from './worker/protocol.ts';
+
+/** How far a join has come. */
+export type JoinStage =
+  /** On the way to the relay. */
+  | 'connecting'
+  /** The relay gave a seat; the lead has not handed over the key yet. */
+  | 'waiting_for_key';
+
+/** Messages of the mesh begin with this line; applications never see them. */
+const SIGNAL_PREFIX = new TextEncoder().encode('conclave-mesh/1\n');
+
+/** Connection data that members exchange, sealed like every message: only for what stands in `media/`. */
+export interface SignalEvents {
+  signal: { readonly from: number; readonly payload: Uint8Array<ArrayBuffer> };
+}
+
+/** How a call is begun: {@link Conclave.join} hands this over. */
+export interface CallStart {
+  readonly worker: WorkerLike;
+  /** The relay's WebSocket address. */
+  readonly url: string;
+  readonly profile: Profile;
+  /** Told how the join comes along. */
+  readonly onProgress?: (stage: JoinStage) => void;
+}
+
+/**
+ * A call. Made by {@link Conclave.join}, which hands it out once this device holds a key. Everything secret is in the
+ * worker behind it.
+ */
+export class Call extends Emitter<CallEvents & SignalEvents> {
+  /** The first key is here; rejects with the reason when the call ended before it was. */
+  readonly ready: Promise<void>;
+  readonly #link: Link;
+  readonly #members = new MemberList();
+  readonly #protection: Protection;
+  readonly #onProgress: ((stage: JoinStage) => void) | undefined;
+  #settle: { resolve: () => void; reject: (error: ConclaveError) => void } = { resolve() {}, reject() {} };
+  #me: number | undefined;
+  #lead: number | undefined;
+  #epoch: EpochInfo | undefined;
+  #active: Epoch | undefined;
+  #iceServers: readonly RTCIceServer[] = [];
+  #closeCode: number | undefined;
+  #ended: ConclaveError | undefined;
+
+  constructor(start: CallStart) {
+    super();
+    this.ready = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    // The reason of a failed join is told by `ended` too; who listens there need not look here.
+    this.ready.catch(() => {});
+    this.#onProgress = start.onProgress;
+    this.#link = new Link(start.worker, {
+      event: (event) => this.#receive(event),
+      closed: (code, opened) => this.#closed(code, opened),
+      failed: (error) => this.#end(error),
+    });
+    this.#protection = new Protection({
+      makeTransform: (options) => new RTCRtpScriptTransform(this.#link.worker as Worker, options),
+      stats: () => this.#link.stats(),
+      unprotected: (sender, error) => {
+        this.emit('unprotected', { sender, error });
+        this.emit('error', error);
+      },
+    });
+    this.#onProgress?.('connecting');
+    this.#link.join(start.url, start.profile);
+  }
+
+  /** Everybody who is here, this device included, by order number. */
+  get members(): readonly Member[] {
+    return this.#members.all;
+  }
+
+  /** This device, as a member. */
+  get me(): Member | undefined {
+    return this.#me === undefined ? undefined : this.#members.known(this.#me);
+  }
+
+  /** Who leads. */
+  get lead(): Member | undefined {
+    return this.#lead === undefined ? undefined : this.#members.known(this.#lead);
+  }
+
+  /** The newest epoch that this device holds. */
+  get epoch(): EpochInfo | undefined {
+    return this.#epoch;
+  }
+
+  /** The epoch under which this device seals. */
+  get active(): Epoch | undefined {
+    return this.#active;
+  }
+
+  /** Thirty digits in six groups: equal for everybody when nobody is in between. */
+  get securityCode(): string | undefined {
+    return this.#epoch?.securityCode;
+  }
+
+  /** Why the call is over, once it is. */
+  get ended(): ConclaveError | undefined {
+    return this.#ended;
+  }
+
+  /** Sends an application message, sealed: to one member by order number, or to all. At most 40 KiB. */
+  async send(payload: Uint8Array | string, to?: number): Promise<void> {
+    const bytes = typeof payload === 'string' ? new TextEncoder().encode(payload) : payload;
+    await this.#link.command({ send: { to: to ?? null, payload: toBase64Url(bytes) } });
+  }
+
+  /** Sends connection data, sealed: comes out of the other side's `signal`. */
+  async signal(payload: Uint8Array, to?: number): Promise<void> {
+    const bytes = new Uint8Array(SIGNAL_PREFIX.length + payload.length);
+    bytes.set(SIGNAL_PREFIX);
+    bytes.set(payload, SIGNAL_PREFIX.length);
+    await this.send(bytes, to);
+  }
+
+  /** Has the key replaced: done by the lead, asked of the lead by others. */
+  async rotate(): Promise<void> {
+    await this.#link.command({ rotate: {} });
+  }
+
+  /** Removes a member. Only the lead can. */
+  async remove(joined: number): Promise<void> {
+    await this.#link.command({ remove: { joined } });
+  }
+
+  /** Leaves, and says so, signed. The call is over when this returns. */
+  async leave(): Promise<void> {
+    if (this.#ended) return;
+    await this.#link.command({ leave: {} }).catch(() => {});
+    this.#end(new ConclaveError('left'));
+  }
+
+  /**
+   * Seals everything that this sender sends, for as long as it lives. Call it in the task that created the sender, on
+   * a connection from {@link createPeerConnection}: a transform that comes later may be ignored by the browser.
+   */
+  protect(sender: RTCRtpSender): void {
+    this.#throwIfEnded();
+    this.#protection.protect(sender);
+  }
+
+  /** Opens everything that this receiver gets, as media of this member. Same rule as for {@link protect}. */
+  unprotect(receiver: RTCRtpReceiver, member: number): void {
+    this.#throwIfEnded();
+    const seat = this.#members.seat(member);
+    if (seat === undefined) throw new ConclaveError('unknown_member', { member });
+    this.#protection.unprotect(receiver, member, seat);
+  }
+
+  /** A peer connection with the relay's ICE servers that sends nothing unless it is protected. */
+  createPeerConnection(config: RTCConfiguration = {}): RTCPeerConnection {
+    this.#throwIfEnded();
+    // Chromium ignores a transform that is set late, and sends plaintext; with this member it sends nothing.
+    const closed = { iceServers: [...this.#iceServers], ...config, encodedInsertableStreams: true };
+    return new RTCPeerConnection(closed);
+  }
+
+  /** What the worker counted. */
+  stats(): Promise<WorkerStats> {
+    return this.#link.stats();
+  }
+
+  /** Drops out without a word: what an aborted join does. */
+  abandon(reason: ConclaveError): void {
+    this.#end(reason);
+  }
+
+  #receive(event: CoreEvent): void {
+    switch (event.type) {
+      case 'seated':
+        this.#me = event.joined;
+        this.#iceServers = event.ice_servers;
+        for (const member of event.members) this.#members.arrived(member);
+        this.#onProgress?.('waiting_for_key');
+        this.emit('members', this.members);
+        break;
+      case 'member_arrived':
+        this.#members.arrived(event);
+        this.emit('members', this.members);
+        break;
+      case 'member_left':
+        this.#members.left(event.joined);
+        this.emit('left', { member: event.joined, reason: event.reason });
+        this.emit('members', this.members);
+        break;
+      case 'lead_changed':
+        this.#lead = event.joined;
+        this.emit('lead', { term: event.term, member: event.joined, me: event.me });
+        break;
+      case 'epoch':
+        this.#advance(event);
+        break;
+      case 'active':
+        this.#active = event.epoch;
+        this.emit('active', event.epoch);
+        break;
+      case 'message':
+        this.#message(event);
+        break;
+      case 'security':
+        this.emit('security', { kind: event.kind, message: event.message });
+        break;
+      case 'refused':
+      case 'command_failed':
+        this.emit('error', event.error);
+        break;
+      case 'closing':
+        this.emit('closing', event.after);
+        break;
+      case 'ended':
+        this.#end(this.#why(event.error));
+        break;
+      case 'member_present':
+      case 'unknown':
+        break;
+    }
+  }
+
+  #advance(event: Extract<CoreEvent, { type: 'epoch' }>): void {
+    const { epoch, cause, lead, roster, fingerprint, security_code: securityCode } = event;
+    this.#lead = lead;
+    const change = this.#members.commit(event.members);
+    this.#epoch = { epoch, cause, lead, roster, fingerprint, securityCode, ...change };
+    this.emit('epoch', this.#epoch);
+    this.emit('members', this.members);
+    this.#settle.resolve();
+  }
+
+  #message(event: Extract<CoreEvent, { type: 'message' }>): void {
+    const { from, direct, payload } = event;
+    const isSignal = SIGNAL_PREFIX.every((byte, i) => payload[i] === byte);
+    if (isSignal) this.emit('signal', { from, payload: payload.slice(SIGNAL_PREFIX.length) });
+    else this.emit('message', { from, direct, payload });
+  }
+
+  #closed(code: number, opened: boolean): void {
+    this.#closeCode = code;
+    if (!opened) this.#end(new ConclaveError('unreachable'));
+  }
+
+  /** The core knows that the connection is gone; the close code may know why. */
+  #why(error: ConclaveError): ConclaveError {
+    const code = error.code === 'disconnected' && this.#closeCode !== undefined ? codeOfClose(this.#closeCode) : undefined;
+    return code === undefined ? error : new ConclaveError(code);
+  }
+
+  #end(reason: ConclaveError): void {
+    if (this.#ended) return;
+    this.#ended = reason;
+    this.#protection.stop();
+    this.#link.close(reason);
+    this.#settle.reject(reason);
+    this.emit('ended', reason);
+    this.silence();
+  }
+
+  #throwIfEnded(): void {
+    if (this.#ended) throw this.#ended;
+  }
+}

@@ -1,0 +1,259 @@
+/**
+ * Calls from browser to browser: one connection to each member that has a mesh too. The member that came first makes
+ * the connection, once the other has said hello; all that they say to each other goes through the call, sealed.
+ */
+
+import type { Call } from '../call.ts';
+import { Emitter } from '../emitter.ts';
+import { ConclaveError } from '../errors.ts';
+import type { Kind } from './codecs.ts';
+import { Outbox, type To } from './outbox.ts';
+import { Peer, type PeerView } from './peer.ts';
+import { decodeSignals, type Sends, type Signal } from './signals.ts';
+
+/** What a mesh begins with. */
+export interface MeshOptions {
+  /** Its first audio and first video track are sent. */
+  readonly stream?: MediaStream | null;
+}
+
+/** Everything that {@link Mesh.on} can listen to. */
+export interface MeshEvents {
+  /** A connection is new or changed. */
+  peer: PeerView;
+  /** The connection to this member is gone, with the member. */
+  gone: number;
+  error: ConclaveError;
+}
+
+/** Connections at once: every one of them costs an encoder's output on the way up. */
+const PEERS = 32;
+/** How often a connection that failed is made anew. */
+const REBUILDS = 3;
+/** After so long a second hello goes to those who have not answered: they may not have held the key yet. */
+const SECOND_HELLO = 3000;
+
+interface Entry {
+  peer: Peer | undefined;
+  sends: Sends;
+  rebuilds: number;
+}
+
+/** The mesh of one call. */
+export class Mesh extends Emitter<MeshEvents> {
+  readonly #call: Call;
+  readonly #tracks: Record<Kind, MediaStreamTrack | null>;
+  readonly #entries = new Map<number, Entry>();
+  readonly #outbox = new Outbox();
+  readonly #unsubscribe: (() => void)[];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #secondHello: ReturnType<typeof setTimeout> | undefined;
+  #started = false;
+  #closed = false;
+
+  constructor(call: Call, options: MeshOptions = {}) {
+    super();
+    this.#call = call;
+    this.#tracks = {
+      audio: options.stream?.getAudioTracks()[0] ?? null,
+      video: options.stream?.getVideoTracks()[0] ?? null,
+    };
+    this.#unsubscribe = [
+      call.on('signal', ({ from, payload }) => this.#receive(from, payload)),
+      call.on('left', ({ member }) => this.#remove(member)),
+      call.on('epoch', ({ removed }) => removed.forEach(({ joined }) => this.#remove(joined))),
+      call.on('active', () => this.#start()),
+      call.on('unprotected', ({ sender }) => this.#giveUp(sender)),
+      call.on('ended', () => this.close()),
+    ];
+    if (call.active) this.#start();
+  }
+
+  /** All connections, by order number of the member. */
+  get peers(): ReadonlyMap<number, PeerView> {
+    return new Map([...this.#entries].flatMap(([joined, entry]) => (entry.peer ? [[joined, view(entry, entry.peer)]] : [])));
+  }
+
+  /** Sends another track to everybody from here on; `null` sends nothing, and says so. */
+  setTrack(kind: Kind, track: MediaStreamTrack | null): void {
+    this.#tracks[kind] = track;
+    for (const { peer } of this.#entries.values()) peer?.setTrack(kind, track);
+    if (this.#started && this.#entries.size > 0) this.#send('all', { type: 'sends', sends: this.#sends() }, true);
+  }
+
+  /** What WebRTC counted on the connection to a member. */
+  async getStats(joined: number): Promise<RTCStatsReport | undefined> {
+    return this.#entries.get(joined)?.peer?.getStats();
+  }
+
+  /** Closes every connection. The tracks stay with who made them. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#secondHello);
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    for (const joined of this.#entries.keys()) this.#remove(joined);
+    this.silence();
+  }
+
+  /** Says hello, once this device seals under an epoch that all others hold. */
+  #start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    const hello = (): void => this.#send('all', { type: 'hello', sends: this.#sends() }, true);
+    hello();
+    this.#secondHello = setTimeout(() => {
+      const silent = this.#call.members.some(({ joined, role }) => role === 'member' && !this.#isKnown(joined));
+      if (silent) hello();
+    }, SECOND_HELLO);
+  }
+
+  #isKnown(joined: number): boolean {
+    return joined === this.#call.me?.joined || this.#entries.has(joined);
+  }
+
+  #receive(from: number, payload: Uint8Array): void {
+    try {
+      for (const signal of decodeSignals(payload, from)) this.#take(from, signal);
+    } catch (error) {
+      this.emit('error', error instanceof ConclaveError ? error : new ConclaveError('bad_signal', { member: from }));
+    }
+  }
+
+  #take(from: number, signal: Signal): void {
+    // Somebody who left may still be heard for a moment.
+    if (!this.#call.members.some(({ joined }) => joined === from)) return;
+    switch (signal.type) {
+      case 'hello':
+        this.#hello(from, signal.sends, signal.again ?? false);
+        break;
+      case 'sends':
+        this.#setSends(from, signal.sends);
+        break;
+      case 'description':
+        if (signal.kind === 'offer') this.#renew(from, signal.n);
+        this.#toPeer(from, signal);
+        break;
+      case 'candidates':
+        this.#toPeer(from, signal);
+        break;
+    }
+  }
+
+  #hello(from: number, sends: Sends, again: boolean): void {
+    const known = this.#entries.get(from);
+    this.#setSends(from, sends);
+    if (!this.#initiates(from)) {
+      // The other came first and has only now a mesh: it needs to hear of this one.
+      if (!known) this.#send(from, { type: 'hello', sends: this.#sends() }, true);
+    } else if (!known?.peer || again) {
+      this.#connect(from, known?.peer ? known.peer.n + 1 : 0);
+    }
+  }
+
+  #setSends(from: number, sends: Sends): void {
+    const entry = this.#entries.get(from);
+    if (entry) {
+      entry.sends = sends;
+      this.#changed(entry);
+    } else if (this.#entries.size < PEERS) {
+      this.#entries.set(from, { peer: undefined, sends, rebuilds: 0 });
+    }
+  }
+
+  /** An offer with a higher number begins a new connection. Only who came first may number them. */
+  #renew(from: number, n: number): void {
+    if (this.#initiates(from)) return;
+    const entry = this.#entries.get(from);
+    if (!entry) this.#setSends(from, { audio: false, video: false });
+    if (!entry?.peer || n > entry.peer.n) this.#connect(from, n);
+  }
+
+  #toPeer(from: number, signal: Extract<Signal, { type: 'description' | 'candidates' }>): void {
+    const peer = this.#entries.get(from)?.peer;
+    if (peer?.n === signal.n) void peer.receive(signal);
+  }
+
+  #connect(joined: number, n: number): void {
+    const entry = this.#entries.get(joined);
+    if (!entry) return;
+    entry.peer?.close();
+    const peer = new Peer({
+      call: this.#call,
+      joined,
+      n,
+      initiator: this.#initiates(joined),
+      tracks: this.#tracks,
+      send: (signal) => this.#send(joined, signal, signal.type === 'description'),
+      changed: () => this.#follow(joined, peer),
+      error: (error) => this.emit('error', error),
+    });
+    entry.peer = peer;
+    this.#send(joined, { type: 'sends', sends: this.#sends() }, false);
+    this.#changed(entry);
+  }
+
+  #follow(joined: number, peer: Peer): void {
+    const entry = this.#entries.get(joined);
+    if (!entry || entry.peer !== peer) return;
+    this.#changed(entry);
+    if (peer.state === 'connected') entry.rebuilds = 0;
+    if (peer.state !== 'failed') return;
+    entry.rebuilds += 1;
+    if (entry.rebuilds > REBUILDS) this.emit('error', new ConclaveError('connection_failed', { member: joined }));
+    else if (this.#initiates(joined)) this.#connect(joined, peer.n + 1);
+    else this.#send(joined, { type: 'hello', sends: this.#sends(), again: true }, true);
+  }
+
+  /** Media went past the worker: this connection is not made again. */
+  #giveUp(sender: RTCRtpSender): void {
+    const entry = [...this.#entries.values()].find(({ peer }) => peer?.owns(sender));
+    if (!entry) return;
+    entry.rebuilds = REBUILDS;
+    entry.peer?.fail();
+  }
+
+  #remove(joined: number): void {
+    const entry = this.#entries.get(joined);
+    if (!entry) return;
+    this.#entries.delete(joined);
+    this.#outbox.drop(joined);
+    entry.peer?.close();
+    this.emit('gone', joined);
+  }
+
+  #changed(entry: Entry): void {
+    if (entry.peer) this.emit('peer', view(entry, entry.peer));
+  }
+
+  #initiates(joined: number): boolean {
+    return (this.#call.me?.joined ?? Number.POSITIVE_INFINITY) < joined;
+  }
+
+  #sends(): Sends {
+    return { audio: this.#tracks.audio !== null, video: this.#tracks.video !== null };
+  }
+
+  #send(to: To, signal: Signal, urgent: boolean): void {
+    this.#outbox.add(performance.now(), to, signal, urgent);
+    this.#flush();
+  }
+
+  #flush(): void {
+    if (this.#closed) return;
+    for (const { to, payload } of this.#outbox.take(performance.now())) {
+      this.#call.signal(payload, to === 'all' ? undefined : to).catch((error: unknown) => {
+        // Who left meanwhile needs no signal; everything else is told.
+        if (error instanceof ConclaveError && error.code !== 'unknown_member') this.emit('error', error);
+      });
+    }
+    clearTimeout(this.#timer);
+    const due = this.#outbox.due(performance.now());
+    if (due !== undefined) this.#timer = setTimeout(() => this.#flush(), Math.max(0, due - performance.now()));
+  }
+}
+
+function view(entry: Entry, peer: Peer): PeerView {
+  return { joined: peer.joined, state: peer.state, stream: peer.stream, sends: entry.sends };
+}

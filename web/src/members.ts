@@ -1,0 +1,82 @@
+/** Who is here: the relay's claims, and over them the roster that the lead has committed. */
+
+import type { CoreMember, Member } from './events.ts';
+
+/** Seats remembered of members that left: frames in flight name them for seconds, not longer. */
+const PASSED_SEATS = 256;
+
+/** What a commit changed. */
+export interface RosterChange {
+  readonly members: readonly Member[];
+  readonly added: readonly Member[];
+  readonly removed: readonly Member[];
+}
+
+/** Joins the relay's word and the lead's into one list. No IO. */
+export class MemberList {
+  /** Who is here. */
+  readonly #here = new Map<number, Member>();
+  /** The last committed roster. */
+  #roster = new Map<number, Member>();
+  /** Gone by word of the relay or their own, and still in the roster. */
+  readonly #gone = new Set<number>();
+  /** Seats by order number, those of members that left included. */
+  readonly #seats = new Map<number, number>();
+
+  /** Everybody who is here, by order number. */
+  get all(): readonly Member[] {
+    return [...this.#here.values()].toSorted((a, b) => a.joined - b.joined);
+  }
+
+  /** A member who is here. */
+  get(joined: number): Member | undefined {
+    return this.#here.get(joined);
+  }
+
+  /** A member who is here, or whom the newest roster still holds. */
+  known(joined: number): Member | undefined {
+    return this.#here.get(joined) ?? this.#roster.get(joined);
+  }
+
+  /** The seat of a member who is here or left a short while ago. */
+  seat(joined: number): number | undefined {
+    return this.#seats.get(joined);
+  }
+
+  /** The relay says that this member is here. */
+  arrived(member: CoreMember): void {
+    if (this.#gone.has(member.joined)) return;
+    this.#put({ ...member, committed: this.#roster.has(member.joined) });
+  }
+
+  /** The member is gone; an epoch on its way may still name them. */
+  left(joined: number): void {
+    if (this.#roster.has(joined)) this.#gone.add(joined);
+    this.#here.delete(joined);
+  }
+
+  /** The lead committed this roster. */
+  commit(roster: readonly CoreMember[]): RosterChange {
+    const before = this.#roster;
+    const members = roster.map((member) => ({ ...member, committed: true }));
+    this.#roster = new Map(members.map((member) => [member.joined, member]));
+    const added = members.filter(({ joined }) => !before.has(joined));
+    const removed = [...before.values()].filter(({ joined }) => !this.#roster.has(joined));
+    for (const { joined } of removed) {
+      this.#here.delete(joined);
+      this.#gone.delete(joined);
+    }
+    for (const member of members) if (!this.#gone.has(member.joined)) this.#put(member);
+    return { members, added, removed };
+  }
+
+  #put(member: Member): void {
+    this.#here.set(member.joined, member);
+    this.#seats.delete(member.joined);
+    this.#seats.set(member.joined, member.seat);
+    for (const joined of this.#seats.keys()) {
+      if (this.#seats.size <= this.#here.size + PASSED_SEATS) break;
+      if (!this.#here.has(joined)) this.#seats.delete(joined);
+    }
+  }
+}

@@ -1,0 +1,79 @@
+/** What the page and its worker say to each other. No key, and nothing that a key could be made of, is among it. */
+
+import type { ErrorCode } from '../errors.ts';
+
+/** A command as the core reads it. */
+export type CoreCommand =
+  | { leave: Record<string, never> }
+  | { rotate: Record<string, never> }
+  | { remove: { joined: number } }
+  | { send: { to: number | null; payload: string } };
+
+/** Who joins what. */
+export interface Profile {
+  readonly call: string;
+  readonly user: string;
+  readonly name: string;
+  readonly token: string;
+}
+
+/** From the page. */
+export type ToWorker =
+  | { readonly type: 'join'; readonly url: string; readonly profile: Profile }
+  | { readonly type: 'command'; readonly id: number; readonly command: CoreCommand }
+  | { readonly type: 'stats'; readonly id: number };
+
+/** To the page. */
+export type FromWorker =
+  /** An event of the core. */
+  | { readonly type: 'event'; readonly event: unknown }
+  /** A command was carried out; `failure` is the core's `command_failed`, if it was not. */
+  | { readonly type: 'done'; readonly id: number; readonly failure?: unknown }
+  | { readonly type: 'stats'; readonly id: number; readonly stats: WorkerStats }
+  /** The connection closed: with which WebSocket code, and whether it had ever opened. */
+  | { readonly type: 'closed'; readonly code: number; readonly opened: boolean }
+  /** The worker cannot go on. */
+  | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string };
+
+/** What the page passes along with a transform: which end of which track it is. */
+export type TransformOptions =
+  | { readonly kind: 'seal'; readonly id: number }
+  | { readonly kind: 'open'; readonly id: number; readonly joined: number; readonly seat: number };
+
+/** Frames that went through one transform. */
+export interface TransformStats {
+  readonly id: number;
+  readonly kind: 'seal' | 'open';
+  /** The order number of the sender, on the receiving side. */
+  readonly joined?: number;
+  /** Frames that came in, empty ones apart. */
+  readonly framesIn: number;
+  /** Frames that were sealed or opened. */
+  readonly framesOut: number;
+  /** Frames that were not, and are gone: no key, not authentic, or seen before. */
+  readonly dropped: number;
+  /** Frames that wait for their key right now. */
+  readonly waiting: number;
+  /** The last frame did not get through, or waits. */
+  readonly stuck: boolean;
+}
+
+/** Counters of the worker. */
+export interface WorkerStats {
+  readonly transforms: readonly TransformStats[];
+  /** The core's own, by seat. */
+  readonly core: CoreStats;
+}
+
+/** What the core counts. */
+export interface CoreStats {
+  readonly seats?: Readonly<Record<string, SeatStats>>;
+}
+
+/** Frames of one sender, as the core saw them. */
+export interface SeatStats {
+  readonly opened: number;
+  readonly undecryptable: number;
+  readonly held: number;
+  readonly duplicates: number;
+}
