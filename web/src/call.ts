@@ -216,6 +216,7 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
         this.emit('security', { kind: event.kind, message: event.message });
         break;
       case 'refused':
+      case 'protocol_error':
       case 'command_failed':
         this.emit('error', event.error);
         break;

@@ -121,6 +121,7 @@ export type CoreEvent =
   | ({ type: 'message' } & Message)
   | { type: 'security'; kind: string; message: string }
   | { type: 'refused'; error: ConclaveError }
+  | { type: 'protocol_error'; error: ConclaveError }
   | { type: 'command_failed'; error: ConclaveError }
   | { type: 'closing'; after: number }
   | { type: 'ended'; error: ConclaveError }
@@ -156,6 +157,10 @@ export function readCoreEvent(event: unknown): CoreEvent {
     case 'refused': {
       const refused = body as { code: string; message: string };
       return { type: name, error: errorOf(refused.code, refused.message) };
+    }
+    case 'protocol_error': {
+      const { message } = body as { message: string };
+      return { type: name, error: new ConclaveError('malformed', { message }) };
     }
     case 'command_failed': {
       const failed = body as { kind: unknown; message: string };

@@ -1,0 +1,46 @@
+import { expect, test } from 'vitest';
+
+import type { CoreMember } from './events.ts';
+import { MemberList } from './members.ts';
+
+const member = (joined: number, seat = joined): CoreMember => ({ seat, joined, role: 'member', user: `u${joined}`, name: 'n', ed25519: '' });
+const numbers = (members: readonly CoreMember[]): number[] => members.map(({ joined }) => joined);
+
+test('the relay claims, the lead commits', () => {
+  const list = new MemberList();
+  list.arrived(member(2));
+  list.arrived(member(1));
+  expect(list.all.map(({ joined, committed }) => [joined, committed])).toEqual([[1, false], [2, false]]);
+  const change = list.commit([member(1)]);
+  expect(numbers(change.added)).toEqual([1]);
+  expect(list.all.map(({ joined, committed }) => [joined, committed])).toEqual([[1, true], [2, false]]);
+});
+
+test('a leaver goes at once, and the epoch that follows names them', () => {
+  const list = new MemberList();
+  list.commit([member(1), member(2)]);
+  list.left(2);
+  expect(numbers(list.all)).toEqual([1]);
+  expect(numbers(list.commit([member(1)]).removed)).toEqual([2]);
+});
+
+test('an epoch that was on its way does not bring a leaver back', () => {
+  const list = new MemberList();
+  list.commit([member(1), member(2)]);
+  list.left(2);
+  expect(numbers(list.commit([member(1), member(2), member(3)]).added)).toEqual([3]);
+  expect(numbers(list.all)).toEqual([1, 3]);
+  expect(numbers(list.commit([member(1), member(3)]).removed)).toEqual([2]);
+});
+
+test('a seat is remembered for frames in flight, and not for ever', () => {
+  const list = new MemberList();
+  list.commit([member(1, 0)]);
+  for (let joined = 2; joined < 1000; joined += 1) {
+    list.commit([member(1, 0), member(joined, 1)]);
+    list.left(joined);
+  }
+  expect(list.seat(999)).toBe(1);
+  expect(list.seat(1)).toBe(0);
+  expect(list.seat(2)).toBeUndefined();
+});
