@@ -1,0 +1,141 @@
+/**
+ * The whole thing: a headless lead bot and three pages with cameras, then twenty joins and leaves, five of them by
+ * pages. Nobody who stays may lose a frame to a key.
+ */
+
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+import { openBrowser, Person } from './lib/page.ts';
+import { pause, Relay, say, until, type Program } from './lib/programs.ts';
+
+const CALL = 'demo';
+
+let relay: Relay;
+let browser: Browser;
+const programs: Program[] = [];
+
+beforeAll(async () => {
+  relay = await Relay.start();
+  browser = await openBrowser();
+});
+
+afterAll(async () => {
+  await browser?.close();
+  for (const program of programs) await program.stop();
+  await relay?.stop();
+});
+
+interface Count {
+  readonly decoded: number;
+  readonly undecryptable: number;
+}
+
+async function count(people: readonly Person[]): Promise<Count[]> {
+  const counts: Count[] = [];
+  for (const person of people) {
+    const { decoded } = await person.counted();
+    const undecryptable = (await person.others()).reduce((sum, row) => sum + row.undecryptable, 0);
+    counts.push({ decoded, undecryptable });
+  }
+  return counts;
+}
+
+function report(when: string, people: readonly Person[], now: readonly Count[], before?: readonly Count[]): void {
+  const columns = people.map(({ name }, i) => {
+    const decoded = (now[i]?.decoded ?? 0) - (before?.[i]?.decoded ?? 0);
+    return `${name} ${String(decoded).padStart(5)} decoded, ${now[i]?.undecryptable ?? -1} undecryptable`;
+  });
+  say(`  ${when.padEnd(28)} ${columns.join(' · ')}`);
+}
+
+/** Ten comings and ten goings: two pages come, three go (one of the first three included), the rest are native. */
+async function churn(last: Person): Promise<number> {
+  let changes = 0;
+  const natives: Program[] = [];
+  const pages: Person[] = [];
+  const come = async (name: string, asPage: boolean): Promise<void> => {
+    if (asPage) pages.push(await Person.join(browser, relay, CALL, name));
+    else natives.push(await relay.join(CALL, name));
+    changes += 1;
+  };
+  const go = async (asPage: boolean): Promise<void> => {
+    if (asPage) await pages.shift()?.close();
+    else await natives.shift()?.stop();
+    changes += 1;
+  };
+  for (const [kind, name] of [
+    ['come', 'Dora'], ['come', 'n1'], ['go', ''], ['come', 'n2'], ['come', 'n3'], ['go', ''], ['come', 'n4'], ['go', ''],
+    ['leave', ''], ['come', 'Emil'], ['come', 'n5'], ['go', ''], ['go', ''], ['come', 'n6'], ['leave', ''], ['come', 'n7'], ['go', ''], ['come', 'n8'], ['go', ''],
+  ] as const) {
+    if (kind === 'come') await come(name, name === 'Dora' || name === 'Emil');
+    else await go(kind === 'leave');
+    await pause(150);
+  }
+  await last.close();
+  changes += 1;
+  programs.push(...natives);
+  return changes;
+}
+
+test('three pages and a bot, through twenty joins and leaves', async () => {
+  programs.push(await relay.lead(CALL));
+  const people: Person[] = [];
+  for (const name of ['Ana', 'Ben', 'Cleo']) people.push(await Person.join(browser, relay, CALL, name));
+  const [ana, ben, cleo] = people as [Person, Person, Person];
+  for (const person of people) await person.decrypts(2);
+
+  const codes = new Set(await Promise.all(people.map((person) => person.code())));
+  expect(codes.size).toBe(1);
+  await expect(ana.page.locator('.person', { hasText: 'bot' }).locator('.lead').count()).resolves.toBe(1);
+
+  say('');
+  say('Frames of video and audio of the others, on each page:');
+  await pause(3000);
+  const before = await count(people);
+  report('before (since the join)', people, before);
+  const started = performance.now();
+  const changes = await churn(cleo);
+  const staying = [ana, ben];
+  const during = await count(staying);
+  const seconds = (performance.now() - started) / 1000;
+  report(`during ${changes} joins and leaves`, staying, during, before);
+  await pause(3000);
+  const after = await count(staying);
+  report('after, in 3 s', staying, after, during);
+  say(`  ${changes} changes in ${seconds.toFixed(1)} s; ${await ana.key()}`);
+
+  expect(changes).toBe(20);
+  for (const [i, person] of staying.entries()) {
+    expect(before[i]?.decoded).toBeGreaterThan(20);
+    expect((during[i]?.decoded ?? 0) - (before[i]?.decoded ?? 0)).toBeGreaterThan(20);
+    expect((after[i]?.decoded ?? 0) - (during[i]?.decoded ?? 0)).toBeGreaterThan(20);
+    expect(after[i]?.undecryptable).toBe(0);
+    // The strip has a mark for each key since the join.
+    expect(await person.page.locator('.mark-of').count()).toBeGreaterThan(15);
+    expect(person.complaints).toEqual([]);
+  }
+});
+
+test('a third tab ratchets, closing it makes a new session, and without a bot the first page leads', async () => {
+  const call = 'no-bot';
+  const [ana, ben] = [await Person.join(browser, relay, call, 'Ana'), await Person.join(browser, relay, call, 'Ben')];
+  await ana.decrypts(1);
+  await expect(ana.page.locator('.person[data-presence=me] .lead').count()).resolves.toBe(1);
+  const eva = await Person.join(browser, relay, call, 'Eva');
+  await ana.decrypts(2);
+  const now = (): Promise<string> => ana.page.locator('.key-now').innerText();
+  await until('the ratchet in words', 5000, async () => (await now()).includes('Eva joined: the key moved one step on.'));
+  const code = await ana.code();
+  const left = performance.now();
+  await eva.close();
+  await until('the new session in words', 5000, async () => (await now()).includes('Eva left: everybody has a new key.'));
+  say(`\nA tab closed: everybody else has a new key ${(performance.now() - left).toFixed(0)} ms later`);
+  expect(await ana.code()).not.toBe(code);
+  expect(await ana.code()).toBe(await ben.code());
+
+  // The lead itself goes: the next by order takes over, and the picture goes on.
+  await ana.close();
+  await until('Ben leading', 5000, async () => (await ben.page.locator('.person[data-presence=me] .lead').count()) === 1);
+  await ben.close();
+});

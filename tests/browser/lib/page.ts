@@ -1,0 +1,142 @@
+/** A Chromium with a fake camera, and the page in it. */
+
+import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+
+import { CHROMIUM } from './paths.ts';
+import { until, type Relay } from './programs.ts';
+
+const FLAGS = [
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--autoplay-policy=no-user-gesture-required',
+  '--use-fake-device-for-media-stream=fps=15',
+  '--allow-loopback-in-peer-connection',
+];
+
+/** Starts the browser. With `camera: false` it refuses camera and microphone, as a person may. */
+export async function openBrowser({ camera = true } = {}): Promise<Browser> {
+  const permission = camera ? ['--use-fake-ui-for-media-stream'] : ['--deny-permission-prompts'];
+  return chromium.launch({ executablePath: CHROMIUM, headless: true, chromiumSandbox: false, args: [...FLAGS, ...permission] });
+}
+
+/** What a page shows of one person. */
+export interface Row {
+  readonly joined: number;
+  readonly opened: number;
+  readonly undecryptable: number;
+  readonly presence: string;
+}
+
+/** One person with the page open. */
+export class Person {
+  readonly name: string;
+  readonly page: Page;
+  readonly #context: BrowserContext;
+  /** Everything that the page wrote to its console, and errors that nobody caught. */
+  readonly complaints: string[] = [];
+
+  private constructor(name: string, context: BrowserContext, page: Page) {
+    this.name = name;
+    this.#context = context;
+    this.page = page;
+    page.on('pageerror', (error) => this.complaints.push(String(error)));
+    page.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') this.complaints.push(message.text());
+    });
+  }
+
+  /** Opens the page of a call. */
+  static async open(browser: Browser, relay: Relay, call: string, name: string, viewport = { width: 1280, height: 800 }): Promise<Person> {
+    const context = await browser.newContext({ viewport });
+    await context.addInitScript(rememberConnections);
+    const person = new Person(name, context, await context.newPage());
+    await person.page.goto(`${relay.url}/?call=${call}&name=${encodeURIComponent(name)}&small=1`);
+    return person;
+  }
+
+  /** Opens the page and joins; returns once the call is on the screen. */
+  static async join(browser: Browser, relay: Relay, call: string, name: string, viewport?: { width: number; height: number }): Promise<Person> {
+    const person = await Person.open(browser, relay, call, name, viewport);
+    await person.press('Join');
+    await person.page.locator('.room').waitFor({ timeout: 15_000 });
+    return person;
+  }
+
+  async press(label: string): Promise<void> {
+    await this.page.getByRole('button', { name: label, exact: true }).click();
+  }
+
+  /** Everybody in the list but the person themselves. */
+  async others(): Promise<Row[]> {
+    return this.page.locator('.person').evaluateAll((rows) =>
+      rows
+        .map(({ dataset }) => ({
+          joined: Number(dataset['joined']),
+          opened: Number(dataset['opened']),
+          undecryptable: Number(dataset['undecryptable']),
+          presence: dataset['presence'] ?? '',
+        }))
+        .filter(({ presence }) => presence !== 'me'),
+    );
+  }
+
+  /** The text of the key that is in use: "Key 0.4 since …". */
+  async key(): Promise<string> {
+    return (await this.page.locator('.key-now .dim').textContent()) ?? '';
+  }
+
+  /** The security code. */
+  async code(): Promise<string> {
+    return this.page.locator('.code').innerText();
+  }
+
+  /** Sums over all connections: pictures decoded, packets sent. */
+  async counted(): Promise<{ decoded: number; sent: number }> {
+    return this.page.evaluate(async () => {
+      const sum = { decoded: 0, sent: 0 };
+      for (const connection of window.connections) {
+        for (const entry of (await connection.getStats()).values()) {
+          if (entry.type === 'inbound-rtp') sum.decoded += entry.framesDecoded ?? 0;
+          if (entry.type === 'outbound-rtp') sum.sent += entry.packetsSent ?? 0;
+        }
+      }
+      return sum;
+    });
+  }
+
+  /** Waits until so many people's media is being decrypted. */
+  async decrypts(people: number, milliseconds = 20_000): Promise<void> {
+    await until(`${this.name} decrypting ${people}, seeing ${JSON.stringify(await this.others())}`, milliseconds, async () => {
+      const decrypting = (await this.others()).filter(({ presence }) => presence === 'decrypting');
+      return decrypting.length >= people;
+    });
+  }
+
+  /** Closes the tab, as a person does: the page gets its `pagehide`. */
+  async close(): Promise<void> {
+    await this.page.close({ runBeforeUnload: false });
+    await this.#context.close();
+  }
+}
+
+declare global {
+  interface Window {
+    connections: RTCPeerConnection[];
+  }
+}
+
+/** Runs in the page before anything else: keeps every connection, so that a test can ask what it sent. */
+function rememberConnections(): void {
+  window.connections = [];
+  window.RTCPeerConnection = new Proxy(window.RTCPeerConnection, {
+    construct(target, args) {
+      const connection = new target(...(args as [RTCConfiguration]));
+      window.connections.push(connection);
+      return connection;
+    },
+  });
+}

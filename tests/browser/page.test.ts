@@ -1,0 +1,175 @@
+/** What a person sees: every screen looked at by axe, screenshots for human eyes, and words for what goes wrong. */
+
+import { readFileSync } from 'node:fs';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+import { openBrowser, Person } from './lib/page.ts';
+import { ROOT, SCREENSHOTS } from './lib/paths.ts';
+import { pause, Relay, say, type Program } from './lib/programs.ts';
+
+const DESK = { width: 1280, height: 800 };
+const PHONE = { width: 390, height: 844 };
+const NARROW = { width: 360, height: 740 };
+const AXE = readFileSync(`${ROOT}web/node_modules/axe-core/axe.min.js`, 'utf8');
+
+let relay: Relay;
+let browser: Browser;
+let bot: Program;
+
+beforeAll(async () => {
+  relay = await Relay.start();
+  browser = await openBrowser();
+  bot = await relay.lead('demo');
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await bot?.stop();
+  await relay?.stop();
+});
+
+interface Finding {
+  readonly impact: string;
+  readonly id: string;
+  readonly nodes: readonly { readonly html: string }[];
+}
+
+/** Serious and critical findings. */
+async function findings(page: Page): Promise<string[]> {
+  // Through the debugger: the page's own policy would refuse a script from elsewhere, as it should.
+  await page.evaluate(AXE);
+  const violations = await page.evaluate(async () => {
+    const { axe } = globalThis as unknown as { axe: { run(): Promise<{ violations: Finding[] }> } };
+    return (await axe.run()).violations;
+  });
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, impact, nodes }) => `${impact}: ${id}: ${nodes.map(({ html }) => html).join(' | ')}`);
+}
+
+/** Nothing may stick out to the side. */
+async function overflow(page: Page): Promise<number> {
+  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+}
+
+async function look(person: Person, name: string): Promise<void> {
+  for (const scheme of ['dark', 'light'] as const) {
+    await person.page.emulateMedia({ colorScheme: scheme });
+    for (const [size, viewport] of [['desktop', DESK], ['phone', PHONE], ['narrow', NARROW]] as const) {
+      await person.page.setViewportSize(viewport);
+      await pause(200);
+      expect(await findings(person.page), `${name}, ${scheme}, ${size}`).toEqual([]);
+      expect(await overflow(person.page), `${name}, ${scheme}, ${size}`).toBe(0);
+      if (size !== 'narrow') await person.page.screenshot({ path: `${SCREENSHOTS}/${name}-${size}-${scheme}.png` });
+    }
+    await person.page.setViewportSize(PHONE);
+    await person.page.screenshot({ path: `${SCREENSHOTS}/${name}-phone-${scheme}-whole.png`, fullPage: true });
+  }
+  await person.page.emulateMedia({ colorScheme: 'dark' });
+  await person.page.setViewportSize(DESK);
+}
+
+test('lobby and call are fit to be used by everybody', async () => {
+  const ana = await Person.open(browser, relay, 'demo', 'Ana Berg');
+  await ana.page.locator('.preview video:not(.unseen)').waitFor();
+  await look(ana, 'lobby');
+  await ana.press('Join');
+  await ana.page.locator('.room').waitFor();
+  await look(ana, 'alone');
+  const ben = await Person.join(browser, relay, 'demo', 'Ben');
+  const cleo = await Person.join(browser, relay, 'demo', 'Cleo');
+  await ana.decrypts(2);
+  await cleo.press('Turn camera off');
+  await cleo.press('Mute microphone');
+  const dora = await Person.join(browser, relay, 'demo', 'Dora');
+  await dora.close();
+  await pause(2500);
+  await look(ana, 'call');
+  expect(ana.complaints).toEqual([]);
+  say('\naxe-core: no serious or critical finding on lobby and call, at three sizes, dark and light');
+
+  // Keyboard alone: the way to the switches, and out of the call.
+  await ana.page.getByRole('button', { name: 'Mute microphone' }).focus();
+  await ana.page.keyboard.press('Enter');
+  await ana.page.getByRole('button', { name: 'Unmute microphone' }).waitFor();
+  await ben.page.locator('.tile[data-kind=decrypting]', { hasText: 'Muted' }).first().waitFor();
+  await ana.page.getByRole('button', { name: 'Leave the call' }).focus();
+  await ana.page.keyboard.press('Enter');
+  await ana.page.getByRole('heading', { name: 'You left the call' }).waitFor();
+  await look(ana, 'left');
+  for (const person of [ana, ben, cleo]) await person.close();
+});
+
+test('without a camera one can join, watch and listen', async () => {
+  const blind = await openBrowser({ camera: false });
+  try {
+    const ana = await Person.join(browser, relay, 'quiet', 'Ana');
+    const ben = await Person.open(blind, relay, 'quiet', 'Ben');
+    await ben.page.getByText('Camera and microphone are not allowed').waitFor();
+    await look(ben, 'no-camera');
+    await ben.press('Join');
+    await ben.page.locator('.room').waitFor();
+    await ana.page.locator('.person', { hasText: 'Ben' }).waitFor();
+    await ana.close();
+    await ben.close();
+  } finally {
+    await blind.close();
+  }
+});
+
+test('a relay that goes away is waited for, and found again', async () => {
+  const own = await Relay.start();
+  const ana = await Person.join(browser, own, 'demo', 'Ana');
+  await own.stop();
+  await ana.page.getByRole('heading', { name: /The relay is/ }).waitFor();
+  expect(await findings(ana.page)).toEqual([]);
+  await ana.page.screenshot({ path: `${SCREENSHOTS}/away-desktop.png` });
+  const again = await Relay.start({}, own.port);
+  await ana.page.locator('.room').waitFor({ timeout: 30_000 });
+  await ana.close();
+  await again.stop();
+});
+
+test('a full call, a refused token and a relay that wants one are said in words', async () => {
+  const small = await Relay.start({ CONCLAVE_MAX_MEMBERS: '1' });
+  const ana = await Person.join(browser, small, 'demo', 'Ana');
+  const ben = await Person.open(browser, small, 'demo', 'Ben');
+  await ben.press('Join');
+  await ben.page.getByRole('heading', { name: 'The call is full' }).waitFor();
+  await ana.close();
+  await ben.press('Try again');
+  await ben.page.locator('.room').waitFor();
+  await ben.close();
+  await small.stop();
+
+  const strict = await Relay.start({ CONCLAVE_DEV: 'false' });
+  const eve = await Person.open(browser, strict, 'demo', 'Eve');
+  await eve.press('Join');
+  await eve.page.getByText('This relay wants an access token').waitFor();
+  await eve.page.getByLabel('Access token').fill('not.a.token');
+  await eve.press('Join');
+  await eve.page.getByText('Your access was refused').waitFor();
+  await eve.page.getByLabel('Access token').fill(strict.token('other', 'Eve'));
+  await eve.press('Join');
+  await eve.page.getByText('This access is for another call').waitFor();
+  expect(await findings(eve.page)).toEqual([]);
+  await eve.page.screenshot({ path: `${SCREENSHOTS}/token-desktop.png` });
+  await eve.page.getByLabel('Access token').fill(strict.token('demo', 'Eve'));
+  await eve.press('Join');
+  await eve.page.locator('.room').waitFor();
+  await eve.close();
+  await strict.stop();
+});
+
+test('a browser that cannot protect a call is told so, before it is asked for anything', async () => {
+  const context = await browser.newContext();
+  await context.addInitScript(() => {
+    Reflect.deleteProperty(globalThis, 'RTCRtpScriptTransform');
+  });
+  const page = await context.newPage();
+  await page.goto(`${relay.url}/?call=demo`);
+  await page.getByRole('heading', { name: 'This browser cannot protect a call' }).waitFor();
+  await page.getByText('it has no RTCRtpScriptTransform').waitFor();
+  await context.close();
+});
