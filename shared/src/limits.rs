@@ -18,6 +18,8 @@ pub const TOKEN_LENGTH: usize = 4096;
 pub const MESSAGE_LENGTH: usize = 64 * 1024;
 /// Bytes of a lead's commit: 1,000 grants of 260 bytes, three times over.
 pub const COMMIT_LENGTH: usize = 1024 * 1024;
+/// Bytes of any message from the relay: a welcome to a full call lists 1,000 cards and proofs.
+pub const FROM_RELAY_LENGTH: usize = 4 * 1024 * 1024;
 /// Nesting of JSON: the deepest message of the protocol has 6 levels.
 pub const JSON_DEPTH: usize = 16;
 /// Members of a call: seats are 16 bits wide, and everything was measured up to here.
