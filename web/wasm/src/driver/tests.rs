@@ -1,0 +1,169 @@
+//! The texts that a page and a relay exchange with a driver, with this file as both.
+
+use super::*;
+use serde_json::{Value, json};
+
+const NOW: Timestamp = Timestamp::from_millis(1000);
+const PROFILE: &str = r#"{"call":"demo","user":"alice","name":"a browser","token":"a.secret.token"}"#;
+const OPUS: &str = "audio/opus";
+
+fn driver() -> Driver {
+    Driver::new(PROFILE).expect("a good profile")
+}
+
+fn outputs(text: &str) -> Vec<Value> {
+    serde_json::from_str(text).expect("a JSON array")
+}
+
+/// The one message sent to the relay among some outputs.
+fn sent(outputs: &[Value]) -> Value {
+    let mut sent = outputs.iter().filter_map(|output| output.get("send"));
+    let text = sent.next().and_then(Value::as_str).expect("something is sent");
+    assert!(sent.next().is_none(), "one message: {outputs:?}");
+    serde_json::from_str(text).expect("a JSON message")
+}
+
+/// The names of the events among some outputs.
+fn events(outputs: &[Value]) -> Vec<&str> {
+    let events = outputs.iter().filter_map(|output| output.get("event")?.as_object()?.keys().next());
+    events.map(String::as_str).collect()
+}
+
+fn at(sequence: u64) -> Value {
+    json!(["AAAAAAAAAAAAAAAAAAAAAA", sequence])
+}
+
+/// A device that was seated alone, was told to lead, and whose commit the relay has sequenced: it holds a key.
+fn lead() -> Driver {
+    let mut driver = driver();
+    let nonce = "A".repeat(43);
+    let challenge = json!({"challenge": {"versions": [1], "nonce": nonce, "relay": "AAAAAAAAAAAAAAAAAAAAAA"}});
+    let join = sent(&outputs(&driver.received(NOW, &challenge.to_string())));
+    let join = &join["join"];
+    assert_eq!(join["token"], "a.secret.token");
+
+    let hash = wire::signed::KeyBatch::hash(&serde_json::from_value(join["keys"].clone()).expect("keys")).expect("few");
+    let proof = json!({
+        "relay_nonce": nonce, "nonce": join["proof"]["nonce"], "keys": hash, "held": null,
+        "signature": join["proof"]["signature"],
+    });
+    let member = json!({
+        "seat": 4, "joined": 9, "role": "member", "card": join["card"], "proof": proof,
+        "committed": false, "present": true,
+    });
+    let welcome = json!({"welcome": {
+        "at": at(1), "call": "demo", "seat": 4, "joined": 9, "lead": null, "members": [member], "ice_servers": [],
+    }});
+    let seated = outputs(&driver.received(NOW, &welcome.to_string()));
+    assert_eq!(events(&seated), ["seated"]);
+    assert_eq!(driver.seal(OPUS, b"too early"), None);
+
+    let lead = json!({"lead": {"at": at(2), "term": 1, "joined": 9, "genesis": true}});
+    let started = outputs(&driver.received(NOW, &lead.to_string()));
+    assert_eq!(events(&started), ["lead_changed"]);
+    let commit = &sent(&started)["commit"];
+    let sequenced = json!({"commit": {
+        "at": at(3), "from": 9, "epoch": commit["epoch"], "add": commit["add"], "remove": commit["remove"],
+        "broadcast": commit["broadcast"],
+    }});
+    assert_eq!(events(&outputs(&driver.received(NOW, &sequenced.to_string()))), ["epoch", "active"]);
+    driver
+}
+
+#[test]
+fn a_bad_profile_is_refused_in_words() {
+    let refused = |profile: &str| Driver::new(profile).err().expect("refused");
+    assert_eq!(refused(""), ProfileError::Malformed);
+    assert_eq!(refused(r#""a.secret.token""#), ProfileError::Malformed);
+    assert_eq!(refused(r#"{"call":"demo"}"#), ProfileError::Malformed);
+    let profile = |call: &str, user: &str, token: &str| {
+        json!({"call": call, "user": user, "name": "n", "token": token}).to_string()
+    };
+    assert_eq!(refused(&profile("a b", "alice", "t")), ProfileError::Name(IdError::CallName));
+    assert_eq!(refused(&profile("demo", " ", "t")), ProfileError::Name(IdError::UserName));
+    assert_eq!(refused(&profile("demo", "alice", &"t".repeat(limits::TOKEN_LENGTH + 1))), ProfileError::Token);
+    assert_eq!(refused("{}").to_string(), r#"a profile is {"call", "user", "name", "token"}, all of them text"#);
+}
+
+#[test]
+fn a_text_that_is_no_message_is_told_and_changes_nothing() {
+    let mut driver = driver();
+    for text in ["", "{", "[]", r#"{"challenge":7}"#, r#"{"a":1,"b":2}"#, &"[".repeat(100)] {
+        let outputs = outputs(&driver.received(NOW, text));
+        assert_eq!(events(&outputs), ["protocol_error"], "{text}");
+        assert!(outputs[0]["event"]["protocol_error"]["message"].is_string());
+    }
+    let long = " ".repeat(limits::FROM_RELAY_LENGTH + 1);
+    assert_eq!(events(&outputs(&driver.received(NOW, &long))), ["protocol_error"]);
+    assert_eq!(driver.received(NOW, r#"{"of a later version":{}}"#), "[]");
+    assert_eq!(driver.timeout(NOW), "[]");
+    assert_eq!(driver.next_timeout(), None);
+}
+
+#[test]
+fn commands_are_read_and_others_refused() {
+    let mut driver = driver();
+    for text in ["", "{}", r#"{"rotate":{"x":1}}"#, r#"{"dance":{}}"#, r#"{"send":{"to":null,"payload":"=="}}"#] {
+        assert_eq!(driver.command(NOW, text), Err(CommandTextError), "{text}");
+    }
+    for text in [
+        r#"{"rotate":{}}"#,
+        r#"{"remove":{"joined":3}}"#,
+        r#"{"send":{"to":null,"payload":"AAAA"}}"#,
+        r#"{"send":{"to":3,"payload":""}}"#,
+    ] {
+        let outputs = outputs(&driver.command(NOW, text).expect("a command"));
+        assert_eq!(events(&outputs), ["command_failed"], "{text}");
+    }
+    let outputs = outputs(&driver.command(NOW, r#"{"leave":{}}"#).expect("a command"));
+    assert_eq!(events(&outputs), ["ended"]);
+    assert_eq!(outputs.last(), Some(&json!({"close": true})));
+}
+
+#[test]
+fn a_whole_life_from_challenge_to_leave() {
+    let mut driver = lead();
+    let sealed = driver.seal("audio/OPUS", b"hello").expect("a key");
+    assert!(!sealed.windows(5).any(|part| part == b"hello"));
+    let opened = driver.open(NOW, Seat(4), OPUS, &sealed, 1);
+    assert_eq!(opened, Some(Opened::Frame(b"hello".to_vec())));
+    assert_eq!(driver.seal("video/H264", b"hello"), None);
+    assert_eq!(driver.open(NOW, Seat(4), "video/H264", &sealed, 1), None);
+
+    let stats: Value = serde_json::from_str(&driver.stats()).expect("JSON");
+    assert_eq!(stats["own"], json!({"sealed": 1, "refused": 2}));
+    assert_eq!(stats["unknown_codec"], 1);
+    assert_eq!((&stats["seats"]["4"]["opened"], &stats["seats"]["4"]["waiting_since"]), (&json!(1), &Value::Null));
+
+    let left = outputs(&driver.command(NOW, r#"{"leave":{}}"#).expect("a command"));
+    assert_eq!(events(&left), ["ended"]);
+    assert_eq!(driver.seal(OPUS, b"hello"), None, "no key is left");
+    assert_eq!(driver.disconnected(NOW), "[]");
+}
+
+#[test]
+fn no_key_leaves() {
+    let mut driver = driver();
+    let update = || {
+        let media = conclave_shared::crypto::schedule::MediaSecret::new(
+            conclave_shared::crypto::secret::Secret::take(&mut [7; 32]).expect("32 bytes"),
+        );
+        let epoch = conclave_shared::id::Epoch::first(conclave_shared::id::Term(1));
+        conclave_shared::session::output::KeyUpdate::Install { epoch, media, senders: Default::default() }
+    };
+    assert!(driver.tell(Output::Keys(update())).is_none());
+    let pickle = Device::generate().expect("random bytes").pickle();
+    assert!(driver.tell(Output::Persist(pickle)).is_none());
+}
+
+#[test]
+fn held_frames_come_back_under_their_ticket_and_wake_the_page() {
+    let mut driver = lead();
+    let mut sealed = driver.seal(OPUS, b"hello").expect("a key");
+    // The key id's lowest byte holds the epoch: two epochs ahead of any that is held.
+    sealed[2] += 2;
+    assert_eq!(driver.open(NOW, Seat(4), OPUS, &sealed, u32::MAX), Some(Opened::Held));
+    let due = NOW + limits::HELD_FRAME_TIME;
+    assert!(driver.next_timeout().is_some_and(|time| time <= due));
+    assert_eq!(driver.release(due), vec![(u32::MAX, None)]);
+}
