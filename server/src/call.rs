@@ -197,7 +197,7 @@ impl Call {
 
     /// A connection is gone: tells the others, and names another lead if it was the lead's.
     fn depart(&mut self, step: &mut Step, connection: ConnectionId, reason: LeftReason) {
-        let Some(joined) = self.disconnect(step.now, connection) else {
+        let Some(joined) = self.disconnect(step.now, connection, reason) else {
             return;
         };
         self.tell_left(step, joined, reason);
@@ -205,10 +205,10 @@ impl Call {
     }
 
     /// Takes a connection out; the member stays as long as it is committed, or a commit under way may still add it.
-    fn disconnect(&mut self, now: Timestamp, connection: ConnectionId) -> Option<Joined> {
+    fn disconnect(&mut self, now: Timestamp, connection: ConnectionId, reason: LeftReason) -> Option<Joined> {
         let joined = self.connections.remove(&connection)?;
         if let Some(member) = self.members.get_mut(&joined) {
-            member.presence = Presence::Gone { since: now };
+            member.presence = Presence::Gone { since: now, reason };
         }
         if self.reign.as_ref().is_some_and(|reign| reign.joined == joined) {
             self.reign = None;

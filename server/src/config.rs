@@ -29,7 +29,7 @@ pub struct Options {
     /// Folder of the built page.
     #[arg(long, env = "CONCLAVE_WEB_DIR")]
     pub web_dir: Option<PathBuf>,
-    /// Origins of other pages that may connect, comma-separated, such as https://meet.example. Pages of this relay and
+    /// Origins of other pages that may connect, comma-separated, such as `https://meet.example`. Pages of this relay and
     /// clients that are no browser always may.
     #[arg(long, env = "CONCLAVE_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<String>,
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_base64url_or_text_and_never_printed() {
-        let text = "x".repeat(43);
+        let text = "A".repeat(43);
         let secret: Secret = text.parse().expect("43 characters are 32 bytes of base64url");
         assert_eq!(secret.expose().len(), 32);
         let plain: Secret = "correct horse battery staple, twice over".parse().expect("long enough");

@@ -2,7 +2,10 @@
 
 use clap::Parser as _;
 use conclave_server::config::{Config, Options};
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -10,7 +13,8 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> ExitCode {
     let options = Options::parse();
     let (listen, log) = (options.listen, EnvFilter::new(&options.log));
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(log).with_ansi(colours).with_writer(std::io::stderr).init();
     let config = match Config::try_from(options) {
         Ok(config) => config,
         Err(error) => return fail(&error.to_string()),

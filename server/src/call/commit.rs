@@ -2,17 +2,22 @@
 
 use conclave_shared::{
     id::{Epoch, Joined},
-    wire::{Commit, Committed, LeftReason, OlmMessage, ToClient, code::Code, encode},
+    wire::{Commit, Committed, LeftReason, MemberJoined, OlmMessage, ToClient, code::Code, encode},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Call, CallOutput, ConnectionId, Refused, Step, log::Audience, member::Member};
+use super::{
+    Call, CallOutput, ConnectionId, Refused, Step,
+    log::Audience,
+    member::{Member, Presence},
+};
 
 impl Call {
     /// Every present member gets the common part, encoded once, with its own grant and nobody else's.
     pub(super) fn commit(&mut self, step: &mut Step, from: Joined, commit: Commit) -> Result<(), Refused> {
         self.check_commit(from, &commit)?;
         let Commit { epoch, add, remove, broadcast, grants } = commit;
+        let crossed = self.announce_crossed(step, &add);
         let at = self.next_at();
         let event = Committed { at, from, epoch, add: add.clone(), remove: remove.clone(), broadcast, grant: None };
         self.tell_each(step, &encode(&ToClient::from(event)), &grants);
@@ -24,6 +29,9 @@ impl Call {
             if let Some(member) = self.members.get_mut(&joined) {
                 member.committed = true;
             }
+        }
+        for (joined, reason) in crossed {
+            self.tell_left(step, joined, reason);
         }
         for joined in remove {
             self.remove(step, joined);
@@ -49,6 +57,26 @@ impl Call {
         named.find(|joined| !self.members.contains_key(joined)).map_or(Ok(()), |joined| Err(Refused::unknown(*joined)))
     }
 
+    /// A commit that adds somebody who has just gone crossed with their `left`. Those that were told have forgotten them,
+    /// those that came since never knew them: all are told again, so that all can check the commit, and then once more
+    /// that they are gone.
+    fn announce_crossed(&mut self, step: &mut Step, add: &[Joined]) -> Vec<(Joined, LeftReason)> {
+        let crossed: Vec<_> = add
+            .iter()
+            .filter_map(|joined| self.members.get(joined))
+            .filter_map(|member| match member.presence {
+                Presence::Gone { reason, .. } if !member.committed => Some((member.claim(), reason)),
+                Presence::Gone { .. } | Presence::Here(_) => None,
+            })
+            .collect();
+        let told = crossed.into_iter().map(|(member, reason)| {
+            let (at, joined) = (self.next_at(), member.joined);
+            self.tell_all(step, &MemberJoined { at, member }.into());
+            (joined, reason)
+        });
+        told.collect()
+    }
+
     /// Takes a member out of the committed ones, and off its connection if it has one still.
     fn remove(&mut self, step: &mut Step, joined: Joined) {
         let Some(connection) = self.members.get(&joined).map(Member::connection) else {
@@ -57,7 +85,7 @@ impl Call {
         if let Some(connection) = connection {
             self.tell_left(step, joined, LeftReason::Removed);
             step.close(connection, Code::Removed);
-            self.disconnect(step.now, connection);
+            self.disconnect(step.now, connection, LeftReason::Removed);
         }
         self.members.remove(&joined);
     }

@@ -84,7 +84,7 @@ impl Call {
         let Some(connection) = self.here(device).and_then(Member::connection) else {
             return;
         };
-        if let Some(joined) = self.disconnect(step.now, connection) {
+        if let Some(joined) = self.disconnect(step.now, connection, LeftReason::Replaced) {
             self.tell_left(step, joined, LeftReason::Replaced);
             step.close(connection, Code::Replaced);
             self.ensure_lead(step);
@@ -121,7 +121,7 @@ impl Call {
                 seat,
                 joined,
                 lead,
-                members: self.members.values().map(Member::claim).collect(),
+                members: self.members.values().filter(|member| !member.lingers()).map(Member::claim).collect(),
                 ice_servers: self.config.ice_servers.clone(),
             }),
         );

@@ -4,7 +4,7 @@ use conclave_shared::{
     id::{Ed25519Key, JoinId, Joined, Role, Seat},
     time::Timestamp,
     wire::{
-        MemberClaim,
+        LeftReason, MemberClaim,
         signed::{JoinProof, Signed},
     },
 };
@@ -20,7 +20,7 @@ pub const LINGER: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     Here(ConnectionId),
-    Gone { since: Timestamp },
+    Gone { since: Timestamp, reason: LeftReason },
 }
 
 #[derive(Debug)]
@@ -53,9 +53,14 @@ impl Member {
     /// When nothing needs this member any more; never while it is here or committed.
     pub(super) fn forget_at(&self) -> Option<Timestamp> {
         match self.presence {
-            Presence::Gone { since } if !self.committed => Some(since + LINGER),
+            Presence::Gone { since, .. } if !self.committed => Some(since + LINGER),
             Presence::Gone { .. } | Presence::Here(_) => None,
         }
+    }
+
+    /// Gone before it was committed: remembered only for a commit that is still under way.
+    pub(super) fn lingers(&self) -> bool {
+        !self.committed && !self.is_present()
     }
 
     /// What the relay tells of it.
