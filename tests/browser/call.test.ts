@@ -90,7 +90,7 @@ test('three pages and a bot, through twenty joins and leaves', async () => {
   await expect(ana.page.locator('.person', { hasText: 'bot' }).locator('.lead').count()).resolves.toBe(1);
 
   say('');
-  say('Frames of video and audio of the others, on each page:');
+  say('Pictures of the others that each page decoded:');
   await pause(3000);
   const before = await count(people);
   report('before (since the join)', people, before);

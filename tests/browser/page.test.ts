@@ -87,6 +87,10 @@ test('lobby and call are fit to be used by everybody', async () => {
   await pause(2500);
   await look(ana, 'call');
   expect(ana.complaints).toEqual([]);
+  // The looking itself works: a button without a name would be found.
+  await ana.page.evaluate(() => document.querySelector('main')?.append(document.createElement('button')));
+  expect(await findings(ana.page)).toEqual([expect.stringContaining('button-name')]);
+  await ana.page.evaluate(() => document.querySelector('main > button')?.remove());
   say('\naxe-core: no serious or critical finding on lobby and call, at three sizes, dark and light');
 
   // Keyboard alone: the way to the switches, and out of the call.

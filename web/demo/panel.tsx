@@ -4,6 +4,9 @@ import { Icon } from './icons.tsx';
 import type { KeyChange, Person, Session } from './session.ts';
 import { CAUSE_WORDS } from './words.ts';
 
+/** Marks that fit beside each other in the narrowest panel, at 360 pixels. */
+const MARKS = 26;
+
 /** The side panel. */
 export function Panel({ session }: { session: Session }) {
   return (
@@ -46,7 +49,7 @@ function PersonRow({ person, remove }: { person: Person; remove: (() => void) | 
       <div class="person-text">
         <p class="person-name">
           {member.user}
-          {isMe && <span class="dim"> (you)</span>}
+          {isMe && <span class="dim">(you)</span>}
           {leads && (
             <span class="lead">
               <Icon name="crown" />
@@ -95,43 +98,53 @@ function Keys({ session }: { session: Session }) {
         </p>
       )}
       <Strip changes={keyChanges} />
-      <button type="button" class="plain" onClick={rotate}>
-        <Icon name="key" /> Change the key now
-      </button>
+      <div class="key-foot">
+        <Legend changes={keyChanges} />
+        <button type="button" class="plain" onClick={rotate}>
+          <Icon name="key" /> Change it now
+        </button>
+      </div>
+      <History changes={keyChanges} />
     </section>
   );
 }
 
-/** One mark for each key of the call. */
+/** One mark for each key, the newest on the right. What it shows at a glance, {@link History} says in words. */
 function Strip({ changes }: { changes: readonly KeyChange[] }) {
-  const causes = [...new Set(changes.map(({ info }) => info.cause))];
   return (
-    <>
-      <ol class="strip" aria-hidden="true">
-        {changes.map(({ info, text, at }) => (
-          <li key={info.epoch.join('.')} class={`mark-of ${info.cause}`} title={`${time(at)} · key ${info.epoch.join('.')} · ${text}`} />
-        ))}
-      </ol>
-      <ul class="legend" aria-hidden="true">
-        {causes.map((cause) => (
-          <li key={cause}>
-            <span class={`swatch ${cause}`} /> {CAUSE_WORDS[cause]}
+    <ol class="strip" aria-hidden="true">
+      {changes.slice(-MARKS).map(({ info, text, at }) => (
+        <li key={info.epoch.join('.')} class={`mark-of ${info.cause}`} title={`${time(at)} · key ${info.epoch.join('.')} · ${text}`} />
+      ))}
+    </ol>
+  );
+}
+
+function Legend({ changes }: { changes: readonly KeyChange[] }) {
+  const causes = new Set(changes.slice(-MARKS).map(({ info }) => info.cause));
+  return (
+    <ul class="legend" aria-hidden="true">
+      {[...causes].map((cause) => (
+        <li key={cause}>
+          <span class={`swatch ${cause}`} /> {CAUSE_WORDS[cause]}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function History({ changes }: { changes: readonly KeyChange[] }) {
+  return (
+    <details>
+      <summary>{changes.length === 1 ? 'One key since you joined' : `All ${changes.length} keys since you joined`}</summary>
+      <ol class="history">
+        {changes.toReversed().map(({ info, text, at }) => (
+          <li key={info.epoch.join('.')}>
+            <span class={`swatch ${info.cause}`} aria-hidden="true" /> <span class="dim">{time(at)}</span> {text}
           </li>
         ))}
-      </ul>
-      <details>
-        <summary>
-          All {changes.length} keys since you joined
-        </summary>
-        <ol class="history">
-          {changes.toReversed().map(({ info, text, at }) => (
-            <li key={info.epoch.join('.')}>
-              <span class={`swatch ${info.cause}`} aria-hidden="true" /> <span class="dim">{time(at)}</span> {text}
-            </li>
-          ))}
-        </ol>
-      </details>
-    </>
+      </ol>
+    </details>
   );
 }
 
@@ -146,7 +159,7 @@ function Code({ code }: { code: string | undefined }) {
         ))}
       </p>
       <p class="dim">
-        Read it to each other. When all of you see the same digits, nobody is in between. It changes when people come or go, not when the key does.
+        Read it to each other: when all of you see the same digits, nobody is in between. It changes when people come or go, not with every key.
       </p>
     </section>
   );

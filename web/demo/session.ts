@@ -126,7 +126,7 @@ export class Session {
     this.#abort = new AbortController();
     try {
       const call = await Conclave.join({
-        url: location.href,
+        url: location.origin,
         call: entry.call,
         user: entry.user,
         token: entry.token || (() => developmentToken(entry.call, entry.user)),

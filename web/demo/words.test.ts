@@ -35,7 +35,7 @@ describe('key changes', () => {
   test.each<[Cause, Partial<EpochInfo>, string]>([
     ['start', {}, 'The call began with its first key.'],
     ['join', { added: [ben] }, 'Ben joined: the key moved one step on.'],
-    ['join', { added: [member(9, 'Me')] }, 'You joined: the key moved one step on, and you cannot open what came before.'],
+    ['join', { added: [member(9, 'Me')] }, 'You joined: the key moved one step on. What came before stays closed to you.'],
     ['leave', { removed: [ben] }, 'Ben left: everybody has a new key.'],
     ['remove', { removed: [ben] }, 'Ben was removed: everybody has a new key.'],
     ['lead_change', {}, 'Ana leads now: everybody has a new key.'],

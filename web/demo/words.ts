@@ -40,7 +40,7 @@ export function problemOf(error: ConclaveError): Problem {
 
 const AWAY: Problem = {
   title: 'The relay is away',
-  text: 'Nothing of yours is lost: nobody can listen in meanwhile. Check your network, or wait; it is often back in a minute.',
+  text: 'Your camera and microphone reach nobody until it is back. Check your network, or wait: this page comes back by itself.',
   remedy: 'again',
 };
 
@@ -50,7 +50,11 @@ const PROBLEMS: Partial<Record<ErrorCode, Problem>> = {
     text: 'Browsers only encrypt calls on pages from https, or from localhost. Open the same address with https:// in front.',
     remedy: 'none',
   },
-  unreachable: AWAY,
+  unreachable: {
+    title: 'The relay cannot be reached',
+    text: 'Check your network, or wait a moment and try again. Your camera and microphone reach nobody meanwhile.',
+    remedy: 'again',
+  },
   disconnected: AWAY,
   closing: { ...AWAY, title: 'The relay is restarting' },
   call_full: {
@@ -140,7 +144,7 @@ export function keyChange({ cause, added, removed, lead, members }: EpochInfo, m
       return 'The call began with its first key.';
     case 'join':
       return added.some(({ joined }) => joined === me)
-        ? 'You joined: the key moved one step on, and you cannot open what came before.'
+        ? 'You joined: the key moved one step on. What came before stays closed to you.'
         : `${who(added)} joined: the key moved one step on.`;
     case 'leave':
       return `${who(removed)} left: everybody has a new key.`;

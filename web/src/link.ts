@@ -22,7 +22,7 @@ export interface LinkEvents {
 }
 
 /** A worker that owes an answer for so long is gone: frames take a tenth of a millisecond each, commits some. */
-const ANSWER_TIME = 10_000;
+const ANSWER_TIME = 5000;
 /** How long a closing handshake may take: the core has wiped its keys before it begins. */
 const GOODBYE_TIME = 1000;
 /** Answers that may be owed at once; one who asks faster than the worker answers is told so. */

@@ -12,8 +12,10 @@ export interface Decoded {
   /** Frames that arrived in the worker, and those that it opened. */
   readonly framesIn: number;
   readonly framesOut: number;
-  /** Frames of audio that the decoder played, as bytes that arrived. */
-  readonly received: number;
+  /** Frames that did not open under the key that they name. */
+  readonly undecryptable: number;
+  /** Frames that name another sender than the receiver was attached for. */
+  readonly refused: number;
 }
 
 /** One end of one connection in one call. */
@@ -23,7 +25,7 @@ class Laboratory {
 
   /** Joins; tells the own order number. */
   async join(call: string, user: string, token: string): Promise<number> {
-    this.#call = await Conclave.join({ url: location.href, call, user, token });
+    this.#call = await Conclave.join({ url: location.origin, call, user, token });
     return this.#joined().me?.joined ?? -1;
   }
 
@@ -78,15 +80,15 @@ class Laboratory {
 
   async decoded(): Promise<Decoded> {
     const stats = await this.#connection?.getStats();
-    let [frames, received] = [0, 0];
+    let frames = 0;
     for (const entry of stats?.values() ?? []) {
-      if (entry.type !== 'inbound-rtp') continue;
-      frames += entry.framesDecoded ?? 0;
-      received += entry.framesReceived ?? 0;
+      if (entry.type === 'inbound-rtp') frames += entry.framesDecoded ?? 0;
     }
-    const { transforms } = await this.#joined().stats();
+    const { transforms, core } = await this.#joined().stats();
     const sum = (of: 'framesIn' | 'framesOut'): number => transforms.reduce((total, track) => total + track[of], 0);
-    return { frames, received, framesIn: sum('framesIn'), framesOut: sum('framesOut') };
+    const seats = Object.values(core.seats ?? {});
+    const count = (of: 'undecryptable' | 'refused'): number => seats.reduce((total, seat) => total + seat[of], 0);
+    return { frames, framesIn: sum('framesIn'), framesOut: sum('framesOut'), undecryptable: count('undecryptable'), refused: count('refused') };
   }
 
   #joined(): Call {

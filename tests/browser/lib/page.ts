@@ -23,6 +23,12 @@ export async function openBrowser({ camera = true } = {}): Promise<Browser> {
   return chromium.launch({ executablePath: CHROMIUM, headless: true, chromiumSandbox: false, args: [...FLAGS, ...permission] });
 }
 
+/** How a page is opened. */
+export interface OpenOptions {
+  /** Runs in the page before anything else. */
+  readonly before?: () => void;
+}
+
 /** What a page shows of one person. */
 export interface Row {
   readonly joined: number;
@@ -50,8 +56,9 @@ export class Person {
   }
 
   /** Opens the page of a call. */
-  static async open(browser: Browser, relay: Relay, call: string, name: string, viewport = { width: 1280, height: 800 }): Promise<Person> {
-    const context = await browser.newContext({ viewport });
+  static async open(browser: Browser, relay: Relay, call: string, name: string, { before }: OpenOptions = {}): Promise<Person> {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+    if (before) await context.addInitScript(before);
     await context.addInitScript(rememberConnections);
     const person = new Person(name, context, await context.newPage());
     await person.page.goto(`${relay.url}/?call=${call}&name=${encodeURIComponent(name)}&small=1`);
@@ -59,11 +66,16 @@ export class Person {
   }
 
   /** Opens the page and joins; returns once the call is on the screen. */
-  static async join(browser: Browser, relay: Relay, call: string, name: string, viewport?: { width: number; height: number }): Promise<Person> {
-    const person = await Person.open(browser, relay, call, name, viewport);
-    await person.press('Join');
-    await person.page.locator('.room').waitFor({ timeout: 15_000 });
+  static async join(browser: Browser, relay: Relay, call: string, name: string): Promise<Person> {
+    const person = await Person.open(browser, relay, call, name);
+    await person.enter();
     return person;
+  }
+
+  /** Joins; returns once the call is on the screen. */
+  async enter(): Promise<void> {
+    await this.press('Join');
+    await this.page.locator('.room').waitFor({ timeout: 15_000 });
   }
 
   async press(label: string): Promise<void> {
@@ -94,15 +106,14 @@ export class Person {
     return this.page.locator('.code').innerText();
   }
 
-  /** Sums over all connections: pictures decoded, packets sent. */
-  async counted(): Promise<{ decoded: number; sent: number }> {
+  /** Sums over all connections that ever were: pictures decoded, packets sent. */
+  async counted(): Promise<Counted> {
     return this.page.evaluate(async () => {
+      await window.countConnections();
       const sum = { decoded: 0, sent: 0 };
-      for (const connection of window.connections) {
-        for (const entry of (await connection.getStats()).values()) {
-          if (entry.type === 'inbound-rtp') sum.decoded += entry.framesDecoded ?? 0;
-          if (entry.type === 'outbound-rtp') sum.sent += entry.packetsSent ?? 0;
-        }
+      for (const { decoded, sent } of window.counted.values()) {
+        sum.decoded += decoded;
+        sum.sent += sent;
       }
       return sum;
     });
@@ -123,20 +134,43 @@ export class Person {
   }
 }
 
+/** What WebRTC counted. */
+export interface Counted {
+  readonly decoded: number;
+  readonly sent: number;
+}
+
 declare global {
   interface Window {
-    connections: RTCPeerConnection[];
+    counted: Map<RTCPeerConnection, Counted>;
+    countConnections(): Promise<void>;
   }
 }
 
-/** Runs in the page before anything else: keeps every connection, so that a test can ask what it sent. */
+/**
+ * Runs in the page before anything else: keeps every connection and what it counted last, for a closed connection
+ * tells nothing any more.
+ */
 function rememberConnections(): void {
-  window.connections = [];
+  window.counted = new Map();
+  window.countConnections = async () => {
+    for (const connection of window.counted.keys()) {
+      if (connection.signalingState === 'closed') continue;
+      let [decoded, sent] = [0, 0];
+      for (const entry of (await connection.getStats()).values()) {
+        if (entry.type === 'inbound-rtp') decoded += entry.framesDecoded ?? 0;
+        if (entry.type === 'outbound-rtp') sent += entry.packetsSent ?? 0;
+      }
+      const last = window.counted.get(connection);
+      window.counted.set(connection, { decoded: Math.max(decoded, last?.decoded ?? 0), sent: Math.max(sent, last?.sent ?? 0) });
+    }
+  };
   window.RTCPeerConnection = new Proxy(window.RTCPeerConnection, {
     construct(target, args) {
       const connection = new target(...(args as [RTCConfiguration]));
-      window.connections.push(connection);
+      window.counted.set(connection, { decoded: 0, sent: 0 });
       return connection;
     },
   });
+  setInterval(() => void window.countConnections(), 500);
 }

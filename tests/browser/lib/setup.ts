@@ -27,6 +27,7 @@ export async function setup(): Promise<void> {
     worker: { format: 'es' },
     build: {
       outDir: `${PAGE}/laboratory`,
+      emptyOutDir: true,
       target: 'es2023',
       assetsInlineLimit: 0,
       modulePreload: false,

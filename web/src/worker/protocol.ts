@@ -73,7 +73,16 @@ export interface CoreStats {
 /** Frames of one sender, as the core saw them. */
 export interface SeatStats {
   readonly opened: number;
+  /** Did not open under the key that they name. */
   readonly undecryptable: number;
+  /** Had to wait for their key; each counts once more for what became of it. */
   readonly held: number;
+  /** Came a second time. */
   readonly duplicates: number;
+  /** Of an epoch that is over or began before this device came. */
+  readonly late: number;
+  /** Their key did not come in time. */
+  readonly expired: number;
+  /** No frames of this sender at all: malformed, or naming another seat. */
+  readonly refused: number;
 }
