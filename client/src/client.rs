@@ -81,7 +81,8 @@ impl Client {
     pub async fn connect(url: &RelayUrl, joining: Joining) -> Result<(Self, Events), ConnectError> {
         let transport = Transport::connect(url).await?;
         let began = Instant::now();
-        let media = Arc::new(Media { frames: Mutex::new(Frames::new()), seat: OnceLock::new(), began });
+        let frames = Mutex::new(Frames::new(joining.device.ed25519()));
+        let media = Arc::new(Media { frames, seat: OnceLock::new(), began });
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (events, queue) = mpsc::channel(EVENTS);
         let (done, stored) = oneshot::channel();
@@ -145,8 +146,7 @@ impl Client {
     /// # Errors
     /// [`SealError::NoKey`] until an epoch is active and after the session has ended; never a frame in clear.
     pub fn seal(&self, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, SealError> {
-        let seat = self.seat().ok_or(SealError::NoKey)?;
-        self.media.frames().seal(seat, codec, frame)
+        self.media.frames().seal(codec, frame)
     }
 
     /// Opens one frame of a member. A frame whose key has not come is held, bounded, and comes out of

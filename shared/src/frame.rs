@@ -25,7 +25,11 @@ use self::{
     opener::{OpenError, Opened, Opener, SeatStats},
     sealer::{SealError, SealStats, Sealer},
 };
-use crate::{id::Seat, session::output::KeyUpdate, time::Timestamp};
+use crate::{
+    id::{Ed25519Key, Seat},
+    session::output::KeyUpdate,
+    time::Timestamp,
+};
 
 /// The suite of protocol version 1, as [`policy`](crate::crypto::schedule::policy) commits to it.
 const SUITE: CipherSuite = CipherSuite::AesGcm128Sha256;
@@ -35,7 +39,9 @@ const KEY_LENGTH: usize = SUITE.key_len();
 /// The frame keys of one device in one join: of all its tracks, layers and connections, so that one counter serves them.
 ///
 /// A join has one of these and a new join has a new one: counters must never start again under a key that was used.
-#[derive(Default)]
+///
+/// Which key is the own one is found by the device's fingerprint among the senders that the lead committed. The seat
+/// that the relay names has no part in it: under the wrong one, two devices would seal with one key and one counter.
 pub struct Frames {
     epochs: Epochs,
     sealer: Sealer,
@@ -43,10 +49,10 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// No keys: nothing can be sealed or opened.
+    /// The frames of the device with this fingerprint. No keys yet: nothing can be sealed or opened.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(own: Ed25519Key) -> Self {
+        Self { epochs: Epochs::default(), sealer: Sealer::new(own), opener: Opener::default() }
     }
 
     /// Takes what a session says of its epochs.
@@ -67,12 +73,12 @@ impl Frames {
         }
     }
 
-    /// Seals a frame of this device, which has the seat `own`, under the active epoch.
+    /// Seals a frame of this device under the active epoch.
     ///
     /// # Errors
     /// [`SealError`]: the frame must be dropped, never sent as it is.
-    pub fn seal(&mut self, own: Seat, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, SealError> {
-        self.sealer.seal(&mut self.epochs, own, codec, frame)
+    pub fn seal(&mut self, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.sealer.seal(&mut self.epochs, codec, frame)
     }
 
     /// Opens a frame that came through the receiver of the member on the seat `from`.

@@ -192,7 +192,7 @@ fn frame(mime: &str, seat: u16, (term, count): (u32, u32), counter: u64, plain: 
     let sender = key(&format!("sender {seat}"));
     let media = || MediaSecret::new(Secret::take(&mut secret.clone()).expect("32 bytes"));
     let ready = || {
-        let mut frames = Frames::new();
+        let mut frames = Frames::new(sender);
         let senders = Arc::new(BTreeMap::from([(seat, sender)]));
         frames.apply(KeyUpdate::Install { epoch, media: media(), senders });
         frames.apply(KeyUpdate::Activate(epoch));
@@ -201,9 +201,9 @@ fn frame(mime: &str, seat: u16, (term, count): (u32, u32), counter: u64, plain: 
 
     let mut sealer = ready();
     for _ in 0..counter {
-        sealer.seal(seat, codec, plain).expect("sealed");
+        sealer.seal(codec, plain).expect("sealed");
     }
-    let sealed = sealer.seal(seat, codec, plain).expect("sealed");
+    let sealed = sealer.seal(codec, plain).expect("sealed");
     let opened = ready().open(Timestamp::ZERO, seat, codec, &sealed, 0);
     assert_eq!(opened, Opened::Frame(plain.to_vec()));
     json!({

@@ -89,12 +89,12 @@ impl Epochs {
         self.live.clear();
     }
 
-    /// The own key of an epoch, made on first use.
-    pub(super) fn sealing(&mut self, epoch: Epoch, own: Seat) -> Option<&mut SealingKey> {
+    /// The key of the device `own` in an epoch, made on first use.
+    pub(super) fn sealing(&mut self, epoch: Epoch, own: &Ed25519Key) -> Option<&mut SealingKey> {
         let live = self.live.get_mut(&EpochBits::of(epoch)).filter(|live| live.epoch == epoch)?;
-        let sender = live.senders.get(&own)?;
         if live.sealing.is_none() {
-            live.sealing = SealingKey::derive(&live.media, Kid::new(own, epoch), sender);
+            let (seat, _) = live.senders.iter().find(|(_, sender)| *sender == own)?;
+            live.sealing = SealingKey::derive(&live.media, Kid::new(*seat, epoch), own);
         }
         live.sealing.as_mut()
     }
@@ -107,6 +107,7 @@ impl Epochs {
         };
         let sender = live.senders.get(&kid.seat()).ok_or(Missing::NotASender)?;
         if !live.opening.contains_key(&kid.seat()) {
+            // The library derives for every suite it has: this error does not happen, and would drop the frame.
             let key = OpeningKey::derive(&live.media, kid, sender).ok_or(Missing::NotASender)?;
             live.opening.insert(kid.seat(), key);
         }

@@ -92,7 +92,7 @@ pub struct SeatStats {
     pub late: u64,
     /// Of an epoch whose key did not come in time, or for which there was no room to wait.
     pub expired: u64,
-    /// No frames of this sender at all: malformed, or naming another seat.
+    /// No frames of this sender at all: malformed, of another seat, or of an epoch that it may not send in.
     pub refused: u64,
     /// Since when frames have been coming that there is no key for, in milliseconds of the driver's clock; absent when
     /// the last one opened.
@@ -263,8 +263,6 @@ fn open(epochs: &mut Epochs, from: Seat, codec: Codec, frame: &[u8]) -> Result<V
     }
 }
 
-// serde hands a reference to the field.
-#[allow(clippy::ref_option)]
 fn as_millis<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(Timestamp::as_millis).serialize(serializer)
 }

@@ -15,13 +15,12 @@ use super::{
 };
 use crate::{
     crypto::schedule::MediaSecret,
-    id::{Ed25519Key, Epoch, Seat},
+    id::{Ed25519Key, Epoch},
 };
 
 /// Chooses the key that frames are sealed under.
-#[derive(Default)]
 pub(super) struct Sealer {
-    own: Option<Seat>,
+    own: Ed25519Key,
     active: Option<Epoch>,
     stats: SealStats,
 }
@@ -41,9 +40,6 @@ pub enum SealError {
     /// No epoch is active, or this device may not send in it.
     #[error("there is no key to seal under")]
     NoKey,
-    /// Another seat than before: it has a counter that is not ours.
-    #[error("a device seals for one seat only")]
-    OtherSeat,
     /// The bytes are no frame of the codec.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -56,20 +52,19 @@ pub enum SealError {
 }
 
 impl Sealer {
+    /// Nothing is active.
+    pub(super) fn new(own: Ed25519Key) -> Self {
+        Self { own, active: None, stats: SealStats::default() }
+    }
+
     /// Seals under this epoch from here on. Never goes back: whoever an epoch shut out stays shut out.
     pub(super) fn activate(&mut self, epoch: Epoch) {
         self.active = self.active.max(Some(epoch));
     }
 
     /// Seals one frame.
-    pub(super) fn seal(
-        &mut self,
-        epochs: &mut Epochs,
-        own: Seat,
-        codec: Codec,
-        frame: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
-        let sealed = self.try_seal(epochs, own, codec, frame);
+    pub(super) fn seal(&mut self, epochs: &mut Epochs, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, SealError> {
+        let sealed = self.try_seal(epochs, codec, frame);
         let count = if sealed.is_ok() { &mut self.stats.sealed } else { &mut self.stats.refused };
         *count += 1;
         sealed
@@ -84,13 +79,10 @@ impl Sealer {
         self.active
     }
 
-    fn try_seal(&mut self, epochs: &mut Epochs, own: Seat, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, SealError> {
+    fn try_seal(&self, epochs: &mut Epochs, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, SealError> {
         let (clear, rest) = codec.split(frame)?;
         let active = self.active.ok_or(SealError::NoKey)?;
-        if *self.own.get_or_insert(own) != own {
-            return Err(SealError::OtherSeat);
-        }
-        epochs.sealing(active, own).ok_or(SealError::NoKey)?.seal(clear, rest)
+        epochs.sealing(active, &self.own).ok_or(SealError::NoKey)?.seal(clear, rest)
     }
 }
 
@@ -117,14 +109,18 @@ impl SealingKey {
     }
 }
 
-/// The last counter of a key: AES-GCM is far from its bounds there (RFC 9605 section 9.1 wants uniqueness, section 9.2
-/// a bound), and a thousand frames a second reach it after seven weeks, while an epoch lasts minutes.
+/// The last counter of a key. A counter must never come twice (RFC 9605 section 9.1), and AES-GCM is far from its bounds
+/// at this one. A thousand frames a second reach it after seven weeks, while an epoch lasts minutes.
 const LAST_COUNTER: u64 = u32::MAX as u64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{crypto::secret::Secret, frame::kid::Header, id::Term};
+    use crate::{
+        crypto::secret::Secret,
+        frame::kid::Header,
+        id::{Seat, Term},
+    };
 
     #[test]
     fn a_counter_stops_and_never_wraps() {

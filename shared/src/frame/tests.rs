@@ -17,6 +17,8 @@ use crate::{
 
 const ALICE: Seat = Seat(3);
 const BOB: Seat = Seat(300);
+const ALICE_KEY: Ed25519Key = Ed25519Key::new([1; 32]);
+const BOB_KEY: Ed25519Key = Ed25519Key::new([2; 32]);
 const NOW: Timestamp = Timestamp::from_millis(1000);
 const VP8_KEY: &[u8] = &[0x10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
 const VP8_DELTA: &[u8] = &[0x11, 1, 2, 3, 4, 5];
@@ -38,16 +40,24 @@ fn install(epoch: Epoch, secret: u8) -> KeyUpdate {
 }
 
 /// Holds epoch 0.0 and seals under it.
-fn ready() -> Frames {
-    let mut frames = Frames::new();
+fn ready(own: Ed25519Key) -> Frames {
+    let mut frames = Frames::new(own);
     frames.apply(install(epoch(0), 7));
     frames.apply(KeyUpdate::Activate(epoch(0)));
     frames
 }
 
+fn new_alice() -> Frames {
+    ready(ALICE_KEY)
+}
+
+fn new_bob() -> Frames {
+    ready(BOB_KEY)
+}
+
 /// Alice seals.
 fn seal(alice: &mut Frames, frame: &[u8]) -> Vec<u8> {
-    alice.seal(ALICE, Codec::Opus, frame).expect("a key")
+    alice.seal(Codec::Opus, frame).expect("a key")
 }
 
 /// Bob opens what comes through Alice's receiver.
@@ -57,11 +67,11 @@ fn open(bob: &mut Frames, frame: &[u8]) -> Opened {
 
 #[test]
 fn each_codec_goes_round_and_keeps_its_clear_bytes() {
-    let (mut alice, mut bob) = (ready(), ready());
+    let (mut alice, mut bob) = (new_alice(), new_bob());
     for (codec, frame, clear) in
         [(Codec::Vp8, VP8_KEY, 10), (Codec::Vp8, VP8_DELTA, 3), (Codec::Opus, VP8_DELTA, 0), (Codec::Opus, &[9][..], 0)]
     {
-        let sealed = alice.seal(ALICE, codec, frame).expect("a key");
+        let sealed = alice.seal(codec, frame).expect("a key");
         assert_eq!(sealed[..clear], frame[..clear]);
         assert_eq!(sealed.len(), frame.len() + Header::read(&sealed[clear..]).expect("a header").length + 16);
         assert_eq!(bob.open(NOW, ALICE, codec, &sealed, 0), Opened::Frame(frame.to_vec()));
@@ -72,8 +82,8 @@ fn each_codec_goes_round_and_keeps_its_clear_bytes() {
 
 #[test]
 fn without_a_key_nothing_is_sealed() {
-    let mut alice = Frames::new();
-    let sealed = |alice: &mut Frames| alice.seal(ALICE, Codec::Opus, b"frame");
+    let mut alice = Frames::new(ALICE_KEY);
+    let sealed = |alice: &mut Frames| alice.seal(Codec::Opus, b"frame");
     assert_eq!(sealed(&mut alice), Err(SealError::NoKey));
     alice.apply(install(epoch(0), 7));
     assert_eq!(sealed(&mut alice), Err(SealError::NoKey), "held is not yet active");
@@ -81,23 +91,34 @@ fn without_a_key_nothing_is_sealed() {
     assert_eq!(sealed(&mut alice), Err(SealError::NoKey), "active and not held");
     assert_eq!(alice.seal_stats(), SealStats { sealed: 0, refused: 3 });
 
-    let mut alice = ready();
+    let mut alice = new_alice();
     alice.apply(KeyUpdate::Retire(epoch(0)));
     assert_eq!(sealed(&mut alice), Err(SealError::NoKey));
 
-    let mut alice = ready();
+    let mut alice = new_alice();
     alice.apply(KeyUpdate::Clear);
     assert_eq!(sealed(&mut alice), Err(SealError::NoKey));
 
-    let mut carol = ready();
-    assert_eq!(carol.seal(Seat(9), Codec::Opus, b"frame"), Err(SealError::NoKey), "not in the epoch");
+    let mut carol = ready(Ed25519Key::new([3; 32]));
+    assert_eq!(carol.seal(Codec::Opus, b"frame"), Err(SealError::NoKey), "not in the epoch");
 }
 
 #[test]
-fn a_device_seals_for_one_seat_and_never_goes_back() {
-    let mut alice = ready();
-    seal(&mut alice, b"mine");
-    assert_eq!(alice.seal(BOB, Codec::Opus, b"not mine"), Err(SealError::OtherSeat));
+fn a_device_seals_under_its_own_key_wherever_the_lead_seated_it() {
+    let mut alice = Frames::new(ALICE_KEY);
+    let mut sealed_as = |count, seats: &[(Seat, u8)]| {
+        let senders = senders(seats);
+        alice.apply(KeyUpdate::Install { epoch: epoch(count), media: media(7), senders });
+        alice.apply(KeyUpdate::Activate(epoch(count)));
+        Header::read(&seal(&mut alice, b"frame")).expect("a header").kid
+    };
+    assert_eq!(sealed_as(0, &[(ALICE, 1), (BOB, 2)]), kid::Kid::new(ALICE, epoch(0)));
+    assert_eq!(sealed_as(1, &[(ALICE, 2), (BOB, 1)]), kid::Kid::new(BOB, epoch(1)));
+}
+
+#[test]
+fn a_device_never_goes_back_to_an_older_epoch() {
+    let mut alice = new_alice();
     alice.apply(install(epoch(1), 8));
     alice.apply(KeyUpdate::Activate(epoch(1)));
     alice.apply(KeyUpdate::Activate(epoch(0)));
@@ -107,10 +128,10 @@ fn a_device_seals_for_one_seat_and_never_goes_back() {
 
 #[test]
 fn bytes_that_are_no_frame_are_refused_on_both_sides() {
-    let (mut alice, mut bob) = (ready(), ready());
-    assert_eq!(alice.seal(ALICE, Codec::Vp8, &[]), Err(SealError::Frame(FrameError::Empty)));
+    let (mut alice, mut bob) = (new_alice(), new_bob());
+    assert_eq!(alice.seal(Codec::Vp8, &[]), Err(SealError::Frame(FrameError::Empty)));
     let short = FrameError::TooShort { needs: 10, got: 2 };
-    assert_eq!(alice.seal(ALICE, Codec::Vp8, &[0, 0]), Err(SealError::Frame(short)));
+    assert_eq!(alice.seal(Codec::Vp8, &[0, 0]), Err(SealError::Frame(short)));
     assert_eq!(open(&mut bob, &[]), Opened::Dropped(OpenError::Frame(FrameError::Empty)));
     assert_eq!(open(&mut bob, &[0xff]), Opened::Dropped(OpenError::Header(HeaderError::Truncated)));
     let sealed = seal(&mut alice, b"x");
@@ -120,8 +141,8 @@ fn bytes_that_are_no_frame_are_refused_on_both_sides() {
 
 #[test]
 fn a_wrong_key_opens_nothing() {
-    let mut alice = ready();
-    let mut mallory = Frames::new();
+    let mut alice = new_alice();
+    let mut mallory = Frames::new(BOB_KEY);
     mallory.apply(install(epoch(0), 8));
     assert_eq!(open(&mut mallory, &seal(&mut alice, b"frame")), Opened::Dropped(OpenError::Undecryptable));
     assert_eq!(mallory.stats(ALICE).undecryptable, 1);
@@ -129,8 +150,8 @@ fn a_wrong_key_opens_nothing() {
 
 #[test]
 fn the_sender_device_is_part_of_the_key() {
-    let mut alice = ready();
-    let mut bob = Frames::new();
+    let mut alice = new_alice();
+    let mut bob = Frames::new(BOB_KEY);
     let senders = senders(&[(ALICE, 9), (BOB, 2)]);
     bob.apply(KeyUpdate::Install { epoch: epoch(0), media: media(7), senders });
     assert_eq!(open(&mut bob, &seal(&mut alice, b"frame")), Opened::Dropped(OpenError::Undecryptable));
@@ -138,11 +159,11 @@ fn the_sender_device_is_part_of_the_key() {
 
 #[test]
 fn a_frame_counts_only_through_its_senders_receiver() {
-    let (mut alice, mut bob) = (ready(), ready());
+    let (mut alice, mut bob) = (new_alice(), new_bob());
     let sealed = seal(&mut alice, b"frame");
     assert_eq!(bob.open(NOW, BOB, Codec::Opus, &sealed, 0), Opened::Dropped(OpenError::WrongSeat(ALICE)));
     assert_eq!(bob.stats(BOB).refused, 1);
-    let mut carol = Frames::new();
+    let mut carol = Frames::new(BOB_KEY);
     carol.apply(KeyUpdate::Install { epoch: epoch(0), media: media(7), senders: senders(&[(BOB, 2)]) });
     assert_eq!(open(&mut carol, &sealed), Opened::Dropped(OpenError::NotASender));
 }
@@ -150,12 +171,12 @@ fn a_frame_counts_only_through_its_senders_receiver() {
 #[test]
 fn every_changed_byte_is_noticed() {
     for (codec, frame) in [(Codec::Vp8, VP8_KEY), (Codec::Vp8, VP8_DELTA), (Codec::Opus, VP8_KEY)] {
-        let sealed = ready().seal(ALICE, codec, frame).expect("a key");
+        let sealed = new_alice().seal(codec, frame).expect("a key");
         for place in 0..sealed.len() {
             for bit in 0..8 {
                 let mut changed = sealed.clone();
                 changed[place] ^= 1 << bit;
-                let opened = ready().open(NOW, ALICE, codec, &changed, 0);
+                let opened = new_bob().open(NOW, ALICE, codec, &changed, 0);
                 assert!(!matches!(opened, Opened::Frame(_)), "{codec:?} byte {place} bit {bit}");
             }
         }
@@ -164,14 +185,14 @@ fn every_changed_byte_is_noticed() {
 
 #[test]
 fn a_changed_clear_byte_fails_to_open() {
-    let mut sealed = ready().seal(ALICE, Codec::Vp8, VP8_KEY).expect("a key");
+    let mut sealed = new_alice().seal(Codec::Vp8, VP8_KEY).expect("a key");
     sealed[9] ^= 1;
-    assert_eq!(ready().open(NOW, ALICE, Codec::Vp8, &sealed, 0), Opened::Dropped(OpenError::Undecryptable));
+    assert_eq!(new_bob().open(NOW, ALICE, Codec::Vp8, &sealed, 0), Opened::Dropped(OpenError::Undecryptable));
 }
 
 #[test]
 fn replays_are_counted_apart_and_reordering_is_fine() {
-    let (mut alice, mut bob) = (ready(), ready());
+    let (mut alice, mut bob) = (new_alice(), new_bob());
     let sealed: Vec<_> = (0..=limits::REPLAY_WINDOW).map(|n| seal(&mut alice, &n.to_be_bytes())).collect();
     for n in [5, 2, 4] {
         assert_eq!(open(&mut bob, &sealed[n]), Opened::Frame(n.to_be_bytes().to_vec()), "{n}");
@@ -187,7 +208,7 @@ fn replays_are_counted_apart_and_reordering_is_fine() {
 
 #[test]
 fn a_forged_frame_does_not_move_the_replay_window() {
-    let (mut alice, mut bob) = (ready(), ready());
+    let (mut alice, mut bob) = (new_alice(), new_bob());
     let genuine = seal(&mut alice, b"frame");
     let kid = u64::from(kid::Kid::new(ALICE, epoch(0)));
     let mut forged = Vec::from(&sframe::header::SframeHeader::new(kid, u64::from(u32::MAX)));
@@ -198,10 +219,10 @@ fn a_forged_frame_does_not_move_the_replay_window() {
 
 #[test]
 fn counters_rise_across_tracks_and_start_anew_with_an_epoch_only() {
-    let mut alice = ready();
+    let mut alice = new_alice();
     let counter = |frames: &mut Frames| Header::read(&seal(frames, b"frame")).expect("a header").counter;
     assert_eq!((counter(&mut alice), counter(&mut alice)), (0, 1));
-    let video = alice.seal(ALICE, Codec::Vp8, VP8_DELTA).expect("a key");
+    let video = alice.seal(Codec::Vp8, VP8_DELTA).expect("a key");
     assert_eq!(Header::read(&video[3..]).expect("a header").counter, 2);
 
     // The same epoch again, wiped or not, must not bring a used counter back.
@@ -211,7 +232,7 @@ fn counters_rise_across_tracks_and_start_anew_with_an_epoch_only() {
     for update in [KeyUpdate::Retire(epoch(0)), install(epoch(0), 7), KeyUpdate::Activate(epoch(0))] {
         alice.apply(update);
     }
-    assert_eq!(alice.seal(ALICE, Codec::Opus, b"frame"), Err(SealError::NoKey));
+    assert_eq!(alice.seal(Codec::Opus, b"frame"), Err(SealError::NoKey));
 
     alice.apply(install(epoch(1), 8));
     alice.apply(KeyUpdate::Activate(epoch(1)));
@@ -220,7 +241,7 @@ fn counters_rise_across_tracks_and_start_anew_with_an_epoch_only() {
 
 #[test]
 fn old_keys_open_until_they_are_retired() {
-    let (mut alice, mut bob) = (ready(), ready());
+    let (mut alice, mut bob) = (new_alice(), new_bob());
     let in_flight = [seal(&mut alice, b"one"), seal(&mut alice, b"two")];
     for frames in [&mut alice, &mut bob] {
         frames.apply(install(epoch(1), 8));
@@ -235,7 +256,7 @@ fn old_keys_open_until_they_are_retired() {
 
 #[test]
 fn when_a_key_id_comes_round_the_older_key_and_its_window_are_gone() {
-    let (mut alice, mut bob) = (ready(), ready());
+    let (mut alice, mut bob) = (new_alice(), new_bob());
     let old = seal(&mut alice, b"old");
     assert!(matches!(open(&mut bob, &old), Opened::Frame(_)));
     for frames in [&mut alice, &mut bob] {
@@ -252,7 +273,7 @@ fn when_a_key_id_comes_round_the_older_key_and_its_window_are_gone() {
 
 #[test]
 fn no_more_epochs_live_than_the_bound() {
-    let mut alice = ready();
+    let mut alice = new_alice();
     let frames: Vec<_> = (0..=limits::LIVE_EPOCHS)
         .map(|n| {
             let epoch = epoch(n.try_into().expect("a small number"));
@@ -261,7 +282,7 @@ fn no_more_epochs_live_than_the_bound() {
             seal(&mut alice, b"frame")
         })
         .collect();
-    let mut bob = ready();
+    let mut bob = new_bob();
     for n in 1..=limits::LIVE_EPOCHS {
         bob.apply(install(epoch(n.try_into().expect("a small number")), 7));
     }
@@ -273,10 +294,10 @@ fn no_more_epochs_live_than_the_bound() {
 
 /// Alice seals under epoch 0.1 already, Bob holds 0.0 alone.
 fn ahead() -> (Frames, Frames) {
-    let mut alice = ready();
+    let mut alice = new_alice();
     alice.apply(install(epoch(1), 8));
     alice.apply(KeyUpdate::Activate(epoch(1)));
-    (alice, ready())
+    (alice, new_bob())
 }
 
 #[test]
@@ -340,8 +361,8 @@ fn what_is_held_is_bounded_by_number_and_bytes() {
 
 #[test]
 fn a_joiner_does_not_wait_for_the_epoch_before_its_own() {
-    let mut alice = ready();
-    let mut bob = Frames::new();
+    let mut alice = new_alice();
+    let mut bob = Frames::new(BOB_KEY);
     bob.apply(install(epoch(1), 8));
     assert_eq!(open(&mut bob, &seal(&mut alice, b"frame")), Opened::Dropped(OpenError::Past));
     assert_eq!((bob.stats(ALICE).late, bob.stats(ALICE).waiting_since), (1, Some(NOW)));
@@ -349,7 +370,7 @@ fn a_joiner_does_not_wait_for_the_epoch_before_its_own() {
 
 #[test]
 fn statistics_start_anew_with_the_holder_of_a_seat() {
-    let (mut alice, mut bob) = (ready(), ready());
+    let (mut alice, mut bob) = (new_alice(), new_bob());
     assert!(matches!(open(&mut bob, &seal(&mut alice, b"frame")), Opened::Frame(_)));
     bob.apply(install(epoch(1), 8));
     assert_eq!(bob.stats(ALICE).opened, 1, "the same holder");
@@ -363,8 +384,8 @@ proptest! {
     #[test]
     fn any_frame_goes_round_or_is_refused(video: bool, frame: Vec<u8>) {
         let codec = if video { Codec::Vp8 } else { Codec::Opus };
-        let (mut alice, mut bob) = (ready(), ready());
-        match alice.seal(ALICE, codec, &frame) {
+        let (mut alice, mut bob) = (new_alice(), new_bob());
+        match alice.seal(codec, &frame) {
             Ok(sealed) => prop_assert_eq!(bob.open(NOW, ALICE, codec, &sealed, 0), Opened::Frame(frame)),
             Err(error) => prop_assert!(matches!(error, SealError::Frame(_))),
         }
@@ -373,13 +394,13 @@ proptest! {
     #[test]
     fn any_bytes_are_dropped_or_held(video: bool, seat: u16, frame: Vec<u8>) {
         let codec = if video { Codec::Vp8 } else { Codec::Opus };
-        prop_assert!(!matches!(ready().open(NOW, Seat(seat), codec, &frame, 0), Opened::Frame(_)));
+        prop_assert!(!matches!(new_bob().open(NOW, Seat(seat), codec, &frame, 0), Opened::Frame(_)));
     }
 
     /// Whatever order the network delivers in, each frame opens at most once, and always when it is in the window.
     #[test]
     fn any_order_opens_each_frame_once(order in prop::collection::vec(0_usize..40, 0..120)) {
-        let (mut alice, mut bob) = (ready(), ready());
+        let (mut alice, mut bob) = (new_alice(), new_bob());
         let sealed: Vec<_> = (0..40).map(|_| seal(&mut alice, b"frame")).collect();
         let mut seen = std::collections::BTreeSet::new();
         for n in order {
@@ -392,7 +413,7 @@ proptest! {
     /// is sealed opens wherever that epoch is live.
     #[test]
     fn no_key_and_counter_twice(steps in prop::collection::vec((0_u8..4, 0_u32..80), 1..80)) {
-        let (mut alice, mut bob) = (Frames::new(), Frames::new());
+        let (mut alice, mut bob) = (Frames::new(ALICE_KEY), Frames::new(BOB_KEY));
         let mut used = std::collections::BTreeSet::new();
         for (step, count) in steps {
             let secret = u8::try_from(count).expect("below 80");
@@ -401,7 +422,7 @@ proptest! {
                 1 => KeyUpdate::Activate(epoch(count)),
                 2 => KeyUpdate::Retire(epoch(count)),
                 _ => {
-                    if let Ok(sealed) = alice.seal(ALICE, Codec::Opus, b"frame") {
+                    if let Ok(sealed) = alice.seal(Codec::Opus, b"frame") {
                         let header = Header::read(&sealed).expect("a header");
                         let active = alice.sealer.active().expect("sealed under it");
                         prop_assert!(used.insert((active, header.counter)));

@@ -28,7 +28,6 @@ use thiserror::Error;
 pub struct Driver {
     session: Session,
     frames: Frames,
-    own: Option<Seat>,
     refused: u64,
     unknown_codec: u64,
 }
@@ -71,10 +70,10 @@ impl Driver {
             name: UserName::new(text.name)?,
             token: Token(text.token),
         };
+        let device = Device::generate()?;
         Ok(Self {
-            session: Session::new(Device::generate()?, profile, Config::default()),
-            frames: Frames::new(),
-            own: None,
+            frames: Frames::new(device.ed25519()),
+            session: Session::new(device, profile, Config::default()),
             refused: 0,
             unknown_codec: 0,
         })
@@ -127,11 +126,11 @@ impl Driver {
 
     /// Seals a frame of this device; `None` when it must be dropped.
     pub fn seal(&mut self, codec: &str, frame: &[u8]) -> Option<Vec<u8>> {
-        let (Some(own), Ok(codec)) = (self.own, Codec::from_mime(codec)) else {
+        let Ok(codec) = Codec::from_mime(codec) else {
             self.refused += 1;
             return None;
         };
-        self.frames.seal(own, codec, frame).ok()
+        self.frames.seal(codec, frame).ok()
     }
 
     /// Opens a frame of the member on a seat; `None` when its codec cannot be protected.
@@ -176,12 +175,7 @@ impl Driver {
                 self.frames.apply(update);
                 None
             }
-            Output::Event(event) => {
-                if let Event::Seated { seat, .. } = &event {
-                    self.own = Some(*seat);
-                }
-                Some(Told::Event(Heard::Session(event)))
-            }
+            Output::Event(event) => Some(Told::Event(Heard::Session(event))),
             // A page's device lives for one join.
             Output::Persist(_) => None,
             Output::Close => Some(Told::Close(true)),
