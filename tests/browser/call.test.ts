@@ -6,7 +6,7 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
-import { openBrowser, Person } from './lib/page.ts';
+import { openBrowser, Person, type Counted, type Refused } from './lib/page.ts';
 import { pause, Relay, say, until, type Program } from './lib/programs.ts';
 
 const CALL = 'demo';
@@ -26,27 +26,20 @@ afterAll(async () => {
   await relay?.stop();
 });
 
-interface Count {
-  readonly decoded: number;
-  readonly undecryptable: number;
-}
+type Count = Counted & Refused;
 
 async function count(people: readonly Person[]): Promise<Count[]> {
   const counts: Count[] = [];
-  for (const person of people) {
-    const { decoded } = await person.counted();
-    const undecryptable = (await person.others()).reduce((sum, row) => sum + row.undecryptable, 0);
-    counts.push({ decoded, undecryptable });
-  }
+  for (const person of people) counts.push(await person.counted());
   return counts;
 }
 
 function report(when: string, people: readonly Person[], now: readonly Count[], before?: readonly Count[]): void {
-  const columns = people.map(({ name }, i) => {
-    const decoded = (now[i]?.decoded ?? 0) - (before?.[i]?.decoded ?? 0);
-    return `${name} ${String(decoded).padStart(5)} decoded, ${now[i]?.undecryptable ?? -1} undecryptable`;
-  });
-  say(`  ${when.padEnd(28)} ${columns.join(' · ')}`);
+  for (const [i, { name }] of people.entries()) {
+    const { decoded = 0, undecryptable, keyless } = now[i] ?? {};
+    const fresh = String(decoded - (before?.[i]?.decoded ?? 0)).padStart(5);
+    say(`  ${when.padEnd(28)} ${name.padEnd(5)} ${fresh} decoded, ${undecryptable} undecryptable, ${keyless} without a key in time`);
+  }
 }
 
 /** Ten comings and ten goings: two pages come, three go (one of the first three included), the rest are native. */
@@ -89,8 +82,13 @@ test('three pages and a bot, through twenty joins and leaves', async () => {
   expect(codes.size).toBe(1);
   await expect(ana.page.locator('.person', { hasText: 'bot' }).locator('.lead').count()).resolves.toBe(1);
 
+  // Connection data never reaches the relay in clear, and no other codec is spoken.
+  expect(ana.wire.filter((text) => text.includes('"message"')).length).toBeGreaterThan(4);
+  expect(ana.wire.filter((text) => /rtpmap|ice-ufrag|typ host|fingerprint:sha/.test(text))).toEqual([]);
+  expect(await ana.codecs()).toEqual(['audio/opus', 'video/VP8']);
+
   say('');
-  say('Pictures of the others that each page decoded:');
+  say('Pictures of the others that each page decoded, and frames of video and sound that no key opened since its first key:');
   await pause(3000);
   const before = await count(people);
   report('before (since the join)', people, before);
@@ -111,6 +109,7 @@ test('three pages and a bot, through twenty joins and leaves', async () => {
     expect((during[i]?.decoded ?? 0) - (before[i]?.decoded ?? 0)).toBeGreaterThan(20);
     expect((after[i]?.decoded ?? 0) - (during[i]?.decoded ?? 0)).toBeGreaterThan(20);
     expect(after[i]?.undecryptable).toBe(0);
+    expect(after[i]?.keyless).toBe(0);
     // The strip has a mark for each key since the join.
     expect(await person.page.locator('.mark-of').count()).toBeGreaterThan(15);
     expect(person.complaints).toEqual([]);
@@ -131,11 +130,27 @@ test('a third tab ratchets, closing it makes a new session, and without a bot th
   await eva.close();
   await until('the new session in words', 5000, async () => (await now()).includes('Eva left: everybody has a new key.'));
   say(`\nA tab closed: everybody else has a new key ${(performance.now() - left).toFixed(0)} ms later`);
+  // The page said goodbye before it went, signed.
+  expect(ben.wire.some((text) => text.includes('"content":{"leave":{}}'))).toBe(true);
   expect(await ana.code()).not.toBe(code);
   expect(await ana.code()).toBe(await ben.code());
 
   // The lead itself goes: the next by order takes over, and the picture goes on.
   await ana.close();
   await until('Ben leading', 5000, async () => (await ben.page.locator('.person[data-presence=me] .lead').count()) === 1);
+  await ben.close();
+});
+
+test('a connection that breaks is made again', async () => {
+  const call = 'broken';
+  const [ana, ben] = [await Person.join(browser, relay, call, 'Ana'), await Person.join(browser, relay, call, 'Ben')];
+  await ana.decrypts(1);
+  await ben.breakConnections();
+  const broken = performance.now();
+  await until('the break in words', 10_000, async () => (await ana.others()).some(({ presence }) => presence === 'trouble' || presence === 'connecting'));
+  await ana.decrypts(1, 40_000);
+  await ben.decrypts(1, 10_000);
+  say(`\nA connection that broke was there again after ${((performance.now() - broken) / 1000).toFixed(1)} s`);
+  await ana.close();
   await ben.close();
 });

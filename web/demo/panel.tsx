@@ -41,10 +41,19 @@ async function removeFrom(session: Session, person: Person): Promise<void> {
 }
 
 function PersonRow({ person, remove }: { person: Person; remove: (() => void) | undefined }) {
-  const { member, isMe, leads, presence, opened, undecryptable } = person;
-  const counted = `${opened.toLocaleString('en')} frames decrypted, ${undecryptable.toLocaleString('en')} that no key opened`;
+  const { member, isMe, leads, presence, opened, undecryptable, keyless } = person;
+  const [good, bad] = [opened, undecryptable + keyless].map((count) => count.toLocaleString('en'));
+  const counted = `${good} frames decrypted, ${bad} that no key opened`;
+  // The numbers behind the words, for whoever looks closer.
+  const data = {
+    'data-joined': member.joined,
+    'data-opened': opened,
+    'data-undecryptable': undecryptable,
+    'data-keyless': keyless,
+    'data-presence': isMe ? 'me' : presence.kind,
+  };
   return (
-    <li class="person" data-joined={member.joined} data-opened={opened} data-undecryptable={undecryptable} data-presence={isMe ? 'me' : presence.kind}>
+    <li class="person" {...data}>
       <span class={`dot ${isMe ? 'me' : presence.kind}`} aria-hidden="true" />
       <div class="person-text">
         <p class="person-name">

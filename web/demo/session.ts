@@ -38,9 +38,10 @@ export interface Person {
   readonly leads: boolean;
   readonly peer: PeerView | undefined;
   readonly presence: Presence;
-  /** Frames opened and frames that no key opened, since they came. */
+  /** Frames opened, frames that did not open under the key they name, and frames whose key did not come in time. */
   readonly opened: number;
   readonly undecryptable: number;
+  readonly keyless: number;
 }
 
 /** Where the page is. */
@@ -218,8 +219,8 @@ export class Session {
       // Between two ticks there is no rate; the last state stands while the connection is as it was.
       const keep = !tick && known !== undefined && known.peer?.state === peer?.state && known.member.committed === member.committed;
       const presence = keep ? known.presence : fresh;
-      const undecryptable = counters?.undecryptable ?? 0;
-      return { member, isMe, leads: joined === call.lead?.joined, peer, presence, opened, undecryptable };
+      const [undecryptable, keyless] = [counters?.undecryptable ?? 0, counters?.expired ?? 0];
+      return { member, isMe, leads: joined === call.lead?.joined, peer, presence, opened, undecryptable, keyless };
     });
     this.#redraw();
   }

@@ -34,6 +34,7 @@ export interface Row {
   readonly joined: number;
   readonly opened: number;
   readonly undecryptable: number;
+  readonly keyless: number;
   readonly presence: string;
 }
 
@@ -44,12 +45,19 @@ export class Person {
   readonly #context: BrowserContext;
   /** Everything that the page wrote to its console, and errors that nobody caught. */
   readonly complaints: string[] = [];
+  /** Every text that went between the worker and the relay. */
+  readonly wire: string[] = [];
 
   private constructor(name: string, context: BrowserContext, page: Page) {
     this.name = name;
     this.#context = context;
     this.page = page;
     page.on('pageerror', (error) => this.complaints.push(String(error)));
+    page.on('websocket', (socket) => {
+      const keep = ({ payload }: { payload: string | Buffer }): number => this.wire.push(String(payload));
+      socket.on('framesent', keep);
+      socket.on('framereceived', keep);
+    });
     page.on('console', (message) => {
       if (message.type() === 'error' || message.type() === 'warning') this.complaints.push(message.text());
     });
@@ -90,6 +98,7 @@ export class Person {
           joined: Number(dataset['joined']),
           opened: Number(dataset['opened']),
           undecryptable: Number(dataset['undecryptable']),
+          keyless: Number(dataset['keyless']),
           presence: dataset['presence'] ?? '',
         }))
         .filter(({ presence }) => presence !== 'me'),
@@ -106,14 +115,18 @@ export class Person {
     return this.page.locator('.code').innerText();
   }
 
-  /** Sums over all connections that ever were: pictures decoded, packets sent. */
-  async counted(): Promise<Counted> {
+  /** Sums over all people who ever were there. */
+  async counted(): Promise<Counted & Refused> {
     return this.page.evaluate(async () => {
       await window.countConnections();
-      const sum = { decoded: 0, sent: 0 };
+      const sum = { decoded: 0, sent: 0, undecryptable: 0, keyless: 0 };
       for (const { decoded, sent } of window.counted.values()) {
         sum.decoded += decoded;
         sum.sent += sent;
+      }
+      for (const { undecryptable, keyless } of window.refused.values()) {
+        sum.undecryptable += undecryptable;
+        sum.keyless += keyless;
       }
       return sum;
     });
@@ -124,6 +137,24 @@ export class Person {
     await until(`${this.name} decrypting ${people}, seeing ${JSON.stringify(await this.others())}`, milliseconds, async () => {
       const decrypting = (await this.others()).filter(({ presence }) => presence === 'decrypting');
       return decrypting.length >= people;
+    });
+  }
+
+  /** The codecs of all media, as WebRTC reports them. */
+  async codecs(): Promise<string[]> {
+    return this.page.evaluate(async () => {
+      const names = new Set<string>();
+      for (const connection of window.counted.keys()) {
+        for (const entry of (await connection.getStats()).values()) if (entry.type === 'codec') names.add(entry.mimeType);
+      }
+      return [...names].toSorted();
+    });
+  }
+
+  /** Breaks every connection of this page, as a network may. */
+  async breakConnections(): Promise<void> {
+    await this.page.evaluate(() => {
+      for (const connection of window.counted.keys()) connection.close();
     });
   }
 
@@ -140,8 +171,18 @@ export interface Counted {
   readonly sent: number;
 }
 
+/** What no key opened. */
+export interface Refused {
+  /** Did not open under the key that they name. */
+  readonly undecryptable: number;
+  /** Their key did not come in time. */
+  readonly keyless: number;
+}
+
 declare global {
   interface Window {
+    /** By order number: what the page says of frames. */
+    refused: Map<string, Refused>;
     counted: Map<RTCPeerConnection, Counted>;
     countConnections(): Promise<void>;
   }
@@ -153,7 +194,12 @@ declare global {
  */
 function rememberConnections(): void {
   window.counted = new Map();
+  window.refused = new Map();
   window.countConnections = async () => {
+    for (const { dataset } of document.querySelectorAll<HTMLElement>('.person')) {
+      const { joined = '', undecryptable, keyless } = dataset;
+      window.refused.set(joined, { undecryptable: Number(undecryptable), keyless: Number(keyless) });
+    }
     for (const connection of window.counted.keys()) {
       if (connection.signalingState === 'closed') continue;
       let [decoded, sent] = [0, 0];

@@ -45,11 +45,11 @@ export interface PeerOptions {
 /** How long candidates are waited for, so that most travel in the description. */
 const GATHER_TIME = 50;
 /** A connection that is not there after so long is tried again. */
-const CONNECT_TIME = 10_000;
+const CONNECT_TIME = 8000;
 /** A lost connection may come back by itself for so long before ICE starts anew. */
 const INTERRUPTED_TIME = 3000;
 /** How often ICE may start anew before the connection is given up. */
-const RESTARTS = 2;
+const RESTARTS = 1;
 
 /** One connection. */
 export class Peer {
