@@ -1,0 +1,125 @@
+//! A real relay on a free port, and members whose events can be waited for.
+
+// Each test program uses its own part of this.
+#![allow(dead_code)]
+
+use std::time::Duration;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
+
+use conclave_client::{
+    Client, Events, Joining,
+    store::Store,
+    token::{Grant, Issuer},
+    transport::RelayUrl,
+};
+use conclave_server::config::{Config as RelayConfig, Secret};
+use conclave_shared::{
+    id::{CallName, Joined, Role, UserName},
+    session::{
+        Profile,
+        config::Config,
+        output::{EpochInfo, Event},
+    },
+    wire::Token,
+};
+
+pub(crate) const SECRET: &str = "a secret that only these tests know";
+pub(crate) const CALL: &str = "demo";
+/// Longer than anything takes, even where two cores are shared by many.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Relay {
+    pub(crate) address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Relay {
+    pub(crate) async fn start() -> Self {
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let mut config = RelayConfig::with_secret(SECRET.parse::<Secret>().expect("long enough"));
+        config.limits.drain = Duration::ZERO;
+        config.limits.messages_per_second = 10_000;
+        config.limits.message_burst = 10_000;
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            conclave_server::run(listener, config, stopped).await.expect("the relay runs");
+        });
+        Self { address, stop, task }
+    }
+
+    pub(crate) fn url(&self) -> RelayUrl {
+        format!("ws://{}", self.address).parse().expect("an address")
+    }
+
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        timeout(PATIENCE, self.task).await.expect("the relay stops").expect("it does not panic");
+    }
+}
+
+pub(crate) fn token(user: &str, role: Role) -> Token {
+    let (call, user) = (CallName::new(CALL).expect("a call"), UserName::new(user).expect("a user"));
+    let grant = Grant { call: &call, user: &user, role, lifetime: PATIENCE };
+    Issuer::secret(SECRET).expect("long enough").issue(&grant).expect("a token")
+}
+
+pub(crate) struct Member {
+    pub(crate) client: Client,
+    pub(crate) events: Events,
+    pub(crate) me: Joined,
+}
+
+impl Member {
+    pub(crate) async fn join(relay: &Relay, user: &str, role: Role) -> Self {
+        Self::with_store(relay, user, role, Store::memory()).await
+    }
+
+    pub(crate) async fn with_store(relay: &Relay, user: &str, role: Role, store: Store) -> Self {
+        let name = UserName::new(user).expect("a user");
+        let profile =
+            Profile { call: CallName::new(CALL).expect("a call"), user: name.clone(), name, token: token(user, role) };
+        let joining =
+            Joining { device: store.open().expect("a device"), store: Some(store), profile, config: Config::default() };
+        let (client, events) = Client::connect(&relay.url(), joining).await.expect("a connection");
+        let mut member = Self { client, events, me: Joined(0) };
+        member.me =
+            member.until(|event| if let Event::Seated { joined, .. } = event { Some(*joined) } else { None }).await;
+        member
+    }
+
+    /// Waits for the first event that the function takes.
+    pub(crate) async fn until<T>(&mut self, mut take: impl FnMut(&Event) -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                let event = self.events.next().await.expect("the session is not over");
+                if let Some(taken) = take(&event) {
+                    return taken;
+                }
+            }
+        };
+        timeout(PATIENCE, waiting).await.expect("the event comes")
+    }
+
+    /// Waits until this device seals under an epoch with so many members, and says which.
+    pub(crate) async fn sealing(&mut self, members: usize) -> EpochInfo {
+        let mut newest = None;
+        self.until(|event| match event {
+            Event::Epoch(info) if info.members.len() == members => {
+                newest = Some(info.clone());
+                None
+            }
+            Event::Active(epoch) => newest.clone().filter(|info| info.epoch == *epoch),
+            _ => None,
+        })
+        .await
+    }
+}
