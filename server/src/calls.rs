@@ -20,6 +20,9 @@ use crate::{
     connection::outbound::Outbound,
 };
 
+/// Characters of a call's name in the log.
+const NAME_SHOWN: usize = 3;
+
 /// The calls that go on, and the connections in them.
 #[derive(Debug)]
 pub(crate) struct Calls {
@@ -93,6 +96,7 @@ impl Calls {
             if let Some(socket) = socket.take() {
                 state.sockets.insert(connection, socket);
             }
+            tracing::debug!(call = %short(&room.name), connection = connection.0, "join");
             state.run(self.now(), CallInput::Join(connection, request));
             self.end_if_over(&room, state);
             return Ok(Place { calls: Arc::clone(self), room, connection });
@@ -111,6 +115,7 @@ impl Calls {
         let state = Mutex::new(RoomState { call, sockets: BTreeMap::new(), over: false });
         let room = Arc::new(Room { name: name.clone(), state });
         calls.insert(name.clone(), Arc::clone(&room));
+        tracing::info!(call = %short(name), calls = calls.len(), "call begins");
         Ok(room)
     }
 
@@ -155,6 +160,7 @@ impl Calls {
         let mut calls = lock(&self.calls);
         if calls.get(&room.name).is_some_and(|current| Arc::ptr_eq(current, room)) {
             calls.remove(&room.name);
+            tracing::info!(call = %short(&room.name), calls = calls.len(), "call ends");
         }
     }
 }
@@ -178,6 +184,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        tracing::debug!(call = %short(&self.room.name), connection = self.connection.0, "gone");
         let mut state = lock(&self.room.state);
         state.sockets.remove(&self.connection);
         state.run(self.calls.now(), CallInput::Closed(self.connection));
@@ -219,10 +226,17 @@ impl RoomState {
     fn queue(&mut self, to: ConnectionId, text: Utf8Bytes, inputs: &mut VecDeque<CallInput>) {
         let kept_up = self.sockets.get(&to).is_none_or(|socket| socket.outbound.text(text));
         if !kept_up {
+            tracing::debug!(connection = to.0, "did not keep up");
             self.sockets.remove(&to);
             inputs.push_back(CallInput::Closed(to));
         }
     }
+}
+
+/// The beginning of a call's name: enough to tell log lines apart, too little to find the call.
+fn short(name: &CallName) -> String {
+    let beginning: String = name.as_str().chars().take(NAME_SHOWN).collect();
+    format!("{beginning}…")
 }
 
 /// A panic while the lock was held would be a bug of ours; other calls go on, and this one with what it has.

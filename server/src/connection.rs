@@ -10,7 +10,7 @@ mod writer;
 
 use conclave_shared::{
     id::{RelayInstance, RelayNonce},
-    limits::{COMMIT_LENGTH, VERSION},
+    limits::{COMMIT_LENGTH, FROM_RELAY_LENGTH, VERSION},
     wire::{Challenge, ToClient, code::Code, encode},
 };
 use futures_util::StreamExt as _;
@@ -40,8 +40,8 @@ use crate::{address::Waiting, admission::Admissions, calls::Calls, config::Limit
 const READ_BUFFER: usize = 4096;
 /// Bytes gathered before they are written: a batch of small events goes out as one packet.
 const WRITE_BUFFER: usize = 16 * 1024;
-/// Bytes that may wait in a socket's write buffer: the largest `welcome`, and the queue behind it.
-const WRITE_BUFFER_MOST: usize = 2 * 1024 * 1024;
+/// Bytes that may wait in a socket's write buffer: the largest message, on top of what is gathered.
+const WRITE_BUFFER_MOST: usize = FROM_RELAY_LENGTH + 2 * WRITE_BUFFER;
 /// How long a closing socket may take to send what is queued and to hear the other side's close.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Bytes that are read and thrown away while closing: closing a socket with unread bytes would reset it, and the client
@@ -134,7 +134,8 @@ async fn drain<Io: AsyncRead + AsyncWrite + Unpin>(mut io: Io) {
         if tokio::io::AsyncWriteExt::shutdown(&mut io).await.is_err() {
             return;
         }
-        let mut scratch = [0; READ_BUFFER];
+        // On the heap: in the task it would cost every idle connection its size.
+        let mut scratch = vec![0; READ_BUFFER];
         let mut read = 0;
         while read < CLOSE_DRAIN {
             match io.read(&mut scratch).await {
