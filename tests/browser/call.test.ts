@@ -135,6 +135,13 @@ test('a third tab ratchets, closing it makes a new session, and without a bot th
   expect(await ana.code()).not.toBe(code);
   expect(await ana.code()).toBe(await ben.code());
 
+  // Who leads may remove.
+  const fay = await Person.join(browser, relay, call, 'Fay');
+  await ana.press('Remove Fay from the call');
+  await fay.page.getByRole('heading', { name: 'You were removed' }).waitFor();
+  await until('the removal in words', 5000, async () => (await now()).includes('Fay was removed: everybody has a new key.'));
+  await fay.close();
+
   // The lead itself goes: the next by order takes over, and the picture goes on.
   await ana.close();
   await until('Ben leading', 5000, async () => (await ben.page.locator('.person[data-presence=me] .lead').count()) === 1);

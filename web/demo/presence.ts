@@ -30,11 +30,11 @@ const HELLO_TIME = 5000;
 /** The state of a person. */
 export function presenceOf({ member, peer, tracks, rate, age }: Evidence): Presence {
   if (!member.committed) return { kind: 'joining', text: 'Joining: waits for the lead to hand over the key' };
-  if (member.role === 'lead_bot') return { kind: 'headless', text: 'Headless: makes keys, sends no media' };
+  if (member.role === 'lead_bot') return { kind: 'headless', text: 'Headless: makes keys, no media' };
   if (!peer) {
     return age < HELLO_TIME
       ? { kind: 'connecting', text: 'Connecting…' }
-      : { kind: 'headless', text: 'Headless: holds the key, sends no media' };
+      : { kind: 'headless', text: 'Headless: has the key, no media' };
   }
   switch (peer.state) {
     case 'connecting':
@@ -57,6 +57,6 @@ function connected(peer: PeerView, tracks: readonly TransformStats[], rate: numb
       : { kind: 'failed', text: 'Cannot decrypt: no key of this call opens what arrives' };
   }
   const { audio, video } = peer.sends;
-  if (!audio && !video) return { kind: 'quiet', text: 'Connected · camera and sound are off' };
+  if (!audio && !video) return { kind: 'quiet', text: 'Connected · camera and sound off' };
   return { kind: 'quiet', text: 'Connected · nothing arrives right now' };
 }

@@ -14,7 +14,8 @@ import { initials } from './words.ts';
 export function Room({ session }: { session: Session }) {
   const { people } = session;
   // A bot has no picture: it stands in the list of people, not among the tiles.
-  const shown = people.filter(({ isMe, presence }) => isMe || presence.kind !== 'headless');
+  const others = people.filter(({ isMe, presence }) => !isMe && presence.kind !== 'headless');
+  const shown = [...people.filter(({ isMe }) => isMe), ...others];
   const last = session.keyChanges.at(-1);
   return (
     <div class="room">
@@ -26,7 +27,7 @@ export function Room({ session }: { session: Session }) {
             <Tile key={person.member.joined} person={person} session={session} />
           ))}
         </ul>
-        {shown.length <= 1 && <Alone session={session} />}
+        {others.length === 0 && <Alone session={session} />}
       </main>
       <Panel session={session} />
       <footer class="controls">

@@ -240,7 +240,8 @@ export class Session {
     this.problem = problemOf(error);
     const wasIn = this.stage === 'call' || this.stage === 'away' || this.#tries > 0;
     if (wasIn && (passes(error) || error.code === 'unreachable')) return this.#comeBack();
-    if (error.code === 'left' || error.code === 'removed') this.media.stop();
+    // Whoever does not come back at once has no use for a burning camera light.
+    if (this.problem.remedy !== 'again' && this.problem.remedy !== 'token') this.media.stop();
     this.#set('over');
   }
 

@@ -85,7 +85,7 @@ describe('presence', () => {
     age: 0,
     ...more,
   });
-  const track = { id: 1, kind: 'open', joined: 2, framesIn: 0, framesOut: 0, dropped: 0, waiting: 0, stuck: false } as const;
+  const track = { id: 1, kind: 'open', joined: 2, framesIn: 0, framesOut: 0, bytesOut: 0, dropped: 0, waiting: 0, stuck: false } as const;
 
   test.each<[string, Partial<Evidence>, string]>([
     ['not committed', { member: member(2, 'Ben', { committed: false }) }, 'joining'],

@@ -1,7 +1,7 @@
 /** Attaches media to the worker, and watches that it stays attached. */
 
 import { ConclaveError } from './errors.ts';
-import { Watchdog, framesSent } from './watchdog.ts';
+import { Watchdog, readSent, type Sent } from './watchdog.ts';
 import type { TransformOptions, TransformStats, WorkerStats } from './worker/protocol.ts';
 
 /** What this needs from the call. */
@@ -78,19 +78,19 @@ export class Protection {
   }
 
   async #compare(): Promise<void> {
-    const sent = new Map<number, number>();
+    const sent = new Map<number, Sent>();
     for (const [id, { sender }] of this.#watched) {
       if (sender.transport?.state === 'closed') this.#watched.delete(id);
-      else sent.set(id, framesSent((await sender.getStats()).values()));
+      else sent.set(id, readSent((await sender.getStats()).values()));
     }
     if (sent.size === 0) return;
     const { transforms } = await this.#host.stats();
     const byId = new Map<number, TransformStats>(transforms.map((stats) => [stats.id, stats]));
-    for (const [id, frames] of sent) {
+    for (const [id, counts] of sent) {
       const watched = this.#watched.get(id);
       // A connection that was closed between the two questions has no counters left in the worker.
       if (!watched || watched.sender.transport?.state === 'closed') continue;
-      if (watched.watchdog.check(frames, byId.get(id))) this.#tearDown(id, watched.sender);
+      if (watched.watchdog.check(counts, byId.get(id))) this.#tearDown(id, watched.sender);
     }
   }
 

@@ -5,8 +5,16 @@
 
 import type { TransformStats } from './worker/protocol.ts';
 
-/** Frames that the two counts may part by: they are not taken at the same instant. */
-const SLACK = 2;
+/** What a sender put on the wire, over all its streams. */
+export interface Sent {
+  /** Whole frames of video: their packets carry more than the frame. */
+  readonly frames: number;
+  /** Bytes of audio, each packet being one frame; packets that only probe the network have none. */
+  readonly bytes: number;
+}
+
+/** How far the two counts may part, for they are not taken at the same instant. */
+const SLACK: Sent = { frames: 2, bytes: 1500 };
 
 /** The rule, for one sender. */
 export class Watchdog {
@@ -16,23 +24,21 @@ export class Watchdog {
    * `sent` must have been read before the worker's counters were, so that the worker is never behind.
    * Returns true once media went past the worker, and from then on.
    */
-  check(sent: number, passed: Pick<TransformStats, 'framesOut'> | undefined): boolean {
-    if (sent > (passed?.framesOut ?? 0) + SLACK) this.#leaked = true;
+  check(sent: Sent, passed: Pick<TransformStats, 'framesOut' | 'bytesOut'> | undefined): boolean {
+    const { framesOut, bytesOut } = passed ?? { framesOut: 0, bytesOut: 0 };
+    if (sent.frames > framesOut + SLACK.frames || sent.bytes > bytesOut + SLACK.bytes) this.#leaked = true;
     return this.#leaked;
   }
 }
 
-/** Frames that a sender put on the wire, over all its streams: whole frames of video, packets of audio. */
-export function framesSent(report: Iterable<unknown>): number {
-  let frames = 0;
+/** Reads a sender's statistics. */
+export function readSent(report: Iterable<unknown>): Sent {
+  let [frames, bytes] = [0, 0];
   for (const entry of report) {
-    const stats = entry as Partial<RTCOutboundRtpStreamStats> & { retransmittedPacketsSent?: number };
+    const stats = entry as Partial<RTCOutboundRtpStreamStats> & { retransmittedBytesSent?: number };
     if (stats.type !== 'outbound-rtp') continue;
-    // An Opus frame is one packet; video counts whole frames, for a frame is many packets.
-    frames +=
-      stats.kind === 'audio'
-        ? (stats.packetsSent ?? 0) - (stats.retransmittedPacketsSent ?? 0)
-        : (stats.framesSent ?? 0);
+    if (stats.kind === 'video') frames += stats.framesSent ?? 0;
+    else bytes += (stats.bytesSent ?? 0) - (stats.retransmittedBytesSent ?? 0);
   }
-  return frames;
+  return { frames, bytes };
 }

@@ -3,7 +3,7 @@
  * receivers attached to the wrong member. Served by the tests only.
  */
 
-import { Conclave, type Call } from '../../../web/src/index.ts';
+import { Conclave, ConclaveError, type Call } from '../../../web/src/index.ts';
 
 /** What an experiment sees of a receiving end. */
 export interface Decoded {
@@ -18,15 +18,66 @@ export interface Decoded {
   readonly refused: number;
 }
 
+/** An error, as it crosses from the page to the test. */
+export interface Failure {
+  readonly code: string;
+  readonly retryable: boolean;
+  readonly message: string;
+}
+
+/** What came of other members' messages and of the key. */
+export interface Heard {
+  readonly messages: readonly { readonly from: number; readonly direct: boolean; readonly text: string }[];
+  readonly causes: readonly string[];
+}
+
 /** One end of one connection in one call. */
 class Laboratory {
+  readonly heard: { messages: { from: number; direct: boolean; text: string }[]; causes: string[] } = { messages: [], causes: [] };
   #call: Call | undefined;
   #connection: RTCPeerConnection | undefined;
 
   /** Joins; tells the own order number. */
   async join(call: string, user: string, token: string): Promise<number> {
     this.#call = await Conclave.join({ url: location.origin, call, user, token });
+    this.#call.on('message', ({ from, direct, payload }) => {
+      this.heard.messages.push({ from, direct, text: new TextDecoder().decode(payload) });
+    });
+    this.#call.on('epoch', ({ cause }) => this.heard.causes.push(cause));
     return this.#joined().me?.joined ?? -1;
+  }
+
+  /** How a join with these options fails. `after`: aborted after so many milliseconds. */
+  async failure(options: { url?: string; call?: string; user?: string; token?: string; after?: number }): Promise<Failure> {
+    const { url = location.origin, call = 'demo', user = 'Ana', token = '', after } = options;
+    const signal = after === undefined ? undefined : AbortSignal.timeout(after);
+    return failureOf(Conclave.join({ url, call, user, token, ...(signal && { signal }) }));
+  }
+
+  /** How a command fails. */
+  async refusal(command: 'long' | 'remove' | 'stranger'): Promise<Failure> {
+    const call = this.#joined();
+    const commands = {
+      long: () => call.send(new Uint8Array(40 * 1024 + 1)),
+      remove: () => call.remove(1),
+      stranger: () => call.send('hello', 99),
+    };
+    return failureOf(commands[command]());
+  }
+
+  async send(text: string, to?: number): Promise<void> {
+    await this.#joined().send(text, to);
+  }
+
+  async rotate(): Promise<void> {
+    await this.#joined().rotate();
+  }
+
+  /** Leaves; what every method says from then on. */
+  async leave(): Promise<Failure> {
+    const call = this.#joined();
+    await call.leave();
+    return failureOf(call.send('too late'));
   }
 
   /** Resolves once this device seals, with the fingerprint of its newest epoch. */
@@ -95,6 +146,17 @@ class Laboratory {
     if (!this.#call) throw new Error('join first');
     return this.#call;
   }
+}
+
+async function failureOf(attempt: Promise<unknown>): Promise<Failure> {
+  try {
+    await attempt;
+  } catch (error) {
+    if (!(error instanceof ConclaveError)) throw error;
+    const { code, retryable, message } = error;
+    return { code, retryable, message };
+  }
+  throw new Error('it worked');
 }
 
 function preferVp8(transceiver: RTCRtpTransceiver): void {

@@ -193,7 +193,7 @@ describe('frames', () => {
     expect(track.out).toEqual([[2, 3]]);
     bench.host.handle({ type: 'stats', id: 1 });
     expect(bench.posted.at(-1)).toMatchObject({
-      stats: { transforms: [{ id: 1, kind: 'seal', framesIn: 4, framesOut: 1, dropped: 3 }], core: { seats: { 4: { opened: 1 } } } },
+      stats: { transforms: [{ id: 1, kind: 'seal', framesIn: 4, framesOut: 1, bytesOut: 2, dropped: 3 }], core: { seats: { 4: { opened: 1 } } } },
     });
   });
 

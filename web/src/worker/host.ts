@@ -3,7 +3,7 @@
  * own: everything from outside is handed in.
  */
 
-import type { ErrorCode } from '../errors.ts';
+import { ConclaveError, type ErrorCode } from '../errors.ts';
 import type { Core, CoreOutput } from './core.ts';
 import type { CoreCommand, FromWorker, Profile, ToWorker } from './protocol.ts';
 import { Transforms, type Transformer } from './transforms.ts';
@@ -26,6 +26,7 @@ export interface Socket {
 
 /** Everything that a host needs from the world. */
 export interface World {
+  /** Rejects with a {@link ConclaveError} when there can be no core at all, and otherwise for a bad profile. */
   makeCore(profile: Profile): Promise<Core>;
   connect(url: string, events: SocketEvents): Socket;
   post(message: FromWorker): void;
@@ -80,7 +81,8 @@ export class Host {
     try {
       core = await this.#world.makeCore(profile);
     } catch (error) {
-      return this.#fail('bad_options', String(error instanceof Error ? error.message : error));
+      const code = error instanceof ConclaveError ? error.code : 'bad_options';
+      return this.#fail(code, error instanceof Error ? error.message : String(error));
     }
     this.#core = core;
     try {
@@ -92,7 +94,7 @@ export class Host {
         closed: (code) => this.#closed(code),
       });
     } catch (error) {
-      this.#fail('bad_options', String(error instanceof Error ? error.message : error));
+      this.#fail('bad_options', error instanceof Error ? error.message : String(error));
     }
   }
 

@@ -50,6 +50,8 @@ export interface TransformStats {
   readonly framesIn: number;
   /** Frames that were sealed or opened. */
   readonly framesOut: number;
+  /** Bytes of those frames, as they left the worker. */
+  readonly bytesOut: number;
   /** Frames that were not, and are gone: no key, not authentic, or seen before. */
   readonly dropped: number;
   /** Frames that wait for their key right now. */

@@ -90,7 +90,7 @@ export class Transforms {
     track.framesIn += 1;
     const codec = frame.getMetadata().mimeType;
     const sealed = codec === undefined ? undefined : this.#core()?.seal(codec, new Uint8Array(frame.data));
-    track.count(sealed !== undefined);
+    track.count(sealed);
     if (sealed) pass(frame, sealed, controller);
   }
 
@@ -98,7 +98,7 @@ export class Transforms {
     track.framesIn += 1;
     const codec = frame.getMetadata().mimeType;
     const core = this.#core();
-    if (codec === undefined || !core || this.#waiting.size >= WAITING_FRAMES) return track.count(false);
+    if (codec === undefined || !core || this.#waiting.size >= WAITING_FRAMES) return track.count(undefined);
     const ticket = this.#nextTicket;
     this.#nextTicket += 1;
     const opened = core.open(this.#now(), track.seat, codec, new Uint8Array(frame.data), ticket);
@@ -111,7 +111,7 @@ export class Transforms {
   }
 
   #finish({ track, frame, controller }: Waiting, opened: Uint8Array | undefined): void {
-    track.count(opened !== undefined);
+    track.count(opened);
     if (!opened) return;
     if (frame.type === 'delta') track.askForKeyFrame(this.#now());
     pass(frame, opened, controller);
@@ -123,15 +123,19 @@ class SealTrack {
   readonly id: number;
   framesIn = 0;
   #framesOut = 0;
+  #bytesOut = 0;
   #dropsInARow = 0;
 
   constructor(id: number) {
     this.id = id;
   }
 
-  count(ok: boolean): void {
-    if (ok) this.#framesOut += 1;
-    this.#dropsInARow = ok ? 0 : this.#dropsInARow + 1;
+  /** What became of a frame: its bytes, or nothing. */
+  count(bytes: Uint8Array | undefined): void {
+    this.#dropsInARow = bytes ? 0 : this.#dropsInARow + 1;
+    if (!bytes) return;
+    this.#framesOut += 1;
+    this.#bytesOut += bytes.length;
   }
 
   stats(): TransformStats {
@@ -142,6 +146,7 @@ class SealTrack {
       kind: 'seal',
       framesIn,
       framesOut,
+      bytesOut: this.#bytesOut,
       dropped: framesIn - framesOut,
       waiting: 0,
       stuck: this.#dropsInARow >= STUCK_AFTER,
@@ -158,6 +163,7 @@ class OpenTrack {
   framesIn = 0;
   waiting = 0;
   #framesOut = 0;
+  #bytesOut = 0;
   #dropped = 0;
   #dropsInARow = 0;
   /** A frame that the decoder needs is lost: it can build on nothing until a key frame comes. */
@@ -172,11 +178,16 @@ class OpenTrack {
   }
 
   /** Most drops are second copies of old packets, which nobody misses; drops before the first success are not. */
-  count(ok: boolean): void {
-    if (ok) this.#framesOut += 1;
-    else this.#dropped += 1;
-    this.#dropsInARow = ok ? 0 : this.#dropsInARow + 1;
-    if (!ok && this.#framesOut === 0) this.#gap = true;
+  count(bytes: Uint8Array | undefined): void {
+    if (bytes) {
+      this.#framesOut += 1;
+      this.#bytesOut += bytes.length;
+      this.#dropsInARow = 0;
+    } else {
+      this.#dropped += 1;
+      this.#dropsInARow += 1;
+      if (this.#framesOut === 0) this.#gap = true;
+    }
   }
 
   /** A frame waited for its key in vain. */
@@ -200,6 +211,7 @@ class OpenTrack {
       joined: this.#joined,
       framesIn: this.framesIn,
       framesOut: this.#framesOut,
+      bytesOut: this.#bytesOut,
       dropped: this.#dropped,
       waiting: this.waiting,
       stuck: this.waiting > 0 || this.#dropsInARow >= STUCK_AFTER,

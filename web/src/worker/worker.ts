@@ -1,6 +1,7 @@
 /** The one worker: hands a {@link Host} the browser's socket, clock and WASM, and has no state of its own. */
 
 import init, { Core } from '../../pkg/conclave_wasm.js';
+import { ConclaveError } from '../errors.ts';
 import { Host, type SocketEvents, type World } from './host.ts';
 import type { FromWorker, ToWorker } from './protocol.ts';
 import type { Transformer } from './transforms.ts';
@@ -16,7 +17,11 @@ const scope = globalThis as unknown as Scope;
 
 const world: World = {
   async makeCore(profile) {
-    await init();
+    try {
+      await init();
+    } catch (cause) {
+      throw new ConclaveError('worker_lost', { message: 'The encryption core did not load.', cause });
+    }
     return new Core(JSON.stringify(profile));
   },
   connect(url, events) {

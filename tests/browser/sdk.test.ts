@@ -1,0 +1,91 @@
+/** The SDK by itself: messages, rotation, and errors that a program can match. */
+
+import { createServer, type AddressInfo } from 'node:net';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+import type { Failure } from './laboratory/laboratory.ts';
+import { openBrowser } from './lib/page.ts';
+import { Relay, until } from './lib/programs.ts';
+
+let relay: Relay;
+let browser: Browser;
+
+beforeAll(async () => {
+  relay = await Relay.start({ CONCLAVE_MAX_MEMBERS: '3' });
+  browser = await openBrowser();
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await relay?.stop();
+});
+
+async function open(): Promise<Page> {
+  const page = await (await browser.newContext()).newPage();
+  await page.goto(`${relay.url}/laboratory/laboratory.html`);
+  return page;
+}
+
+async function join(call: string, user: string): Promise<{ page: Page; joined: number }> {
+  const page = await open();
+  const token = relay.token(call, user);
+  const joined = await page.evaluate((args) => window.laboratory.join(...args), [call, user, token] as const);
+  await page.evaluate(() => window.laboratory.active());
+  return { page, joined };
+}
+
+test('messages reach all or one, and say who sent them', async () => {
+  const [ana, ben, cleo] = [await join('chat', 'Ana'), await join('chat', 'Ben'), await join('chat', 'Cleo')];
+  await ben.page.evaluate(() => window.laboratory.send('to all, Zoë 🎈'));
+  await ben.page.evaluate((to) => window.laboratory.send('to Ana', to), ana.joined);
+  const messages = (page: Page) => page.evaluate(() => window.laboratory.heard.messages);
+  await until('both messages', 5000, async () => (await messages(ana.page)).length === 2);
+  expect(await messages(ana.page)).toEqual([
+    { from: ben.joined, direct: false, text: 'to all, Zoë 🎈' },
+    { from: ben.joined, direct: true, text: 'to Ana' },
+  ]);
+  expect(await messages(cleo.page)).toEqual([{ from: ben.joined, direct: false, text: 'to all, Zoë 🎈' }]);
+
+  // A member asks, the lead rotates, everybody hears of it.
+  const before = await cleo.page.evaluate(() => window.laboratory.active());
+  await cleo.page.evaluate(() => window.laboratory.rotate());
+  for (const { page } of [ana, ben, cleo]) {
+    await until('a key on request', 5000, async () => (await page.evaluate(() => window.laboratory.heard.causes)).includes('request'));
+  }
+  const after = await Promise.all([ana, ben, cleo].map(({ page }) => page.evaluate(() => window.laboratory.active())));
+  expect(new Set(after).size).toBe(1);
+  expect(after[0]).not.toBe(before);
+
+  const refusal = (page: Page, command: 'long' | 'remove' | 'stranger') => page.evaluate((of) => window.laboratory.refusal(of), command);
+  expect(await refusal(ben.page, 'long')).toMatchObject({ code: 'too_long', retryable: false });
+  expect(await refusal(ben.page, 'remove')).toMatchObject({ code: 'not_lead', retryable: false });
+  expect(await refusal(ben.page, 'stranger')).toMatchObject({ code: 'unknown_member', retryable: false });
+
+  // Three are as many as this relay takes.
+  const page = await open();
+  const full = await page.evaluate((token) => window.laboratory.failure({ call: 'chat', user: 'Dora', token }), relay.token('chat', 'Dora'));
+  expect(full).toMatchObject({ code: 'call_full', retryable: true });
+  expect(await cleo.page.evaluate(() => window.laboratory.leave())).toMatchObject({ code: 'left', retryable: false });
+});
+
+test('a join that cannot work says why', async () => {
+  const page = await open();
+  const failure = (options: Parameters<Window['laboratory']['failure']>[0]): Promise<Failure> =>
+    page.evaluate((of) => window.laboratory.failure(of), options);
+  const token = relay.token('demo', 'Ana');
+  expect(await failure({ token: 'no.such.token' })).toMatchObject({ code: 'token_refused', retryable: false });
+  expect(await failure({ token: relay.token('demo', 'Ana', -600) })).toMatchObject({ code: 'token_expired', retryable: true });
+  expect(await failure({ token, call: 'other' })).toMatchObject({ code: 'wrong_call', retryable: false });
+  expect(await failure({ token, user: 'Eve' })).toMatchObject({ code: 'user_mismatch', retryable: false });
+  expect(await failure({ token, call: 'no spaces' })).toMatchObject({ code: 'bad_options', message: expect.stringContaining('A-Z a-z 0-9') });
+  expect(await failure({ token, url: 'ftp://relay.example' })).toMatchObject({ code: 'bad_options' });
+  // Nobody listens on port 9.
+  expect(await failure({ token, url: 'http://127.0.0.1:9' })).toMatchObject({ code: 'unreachable', retryable: true });
+  // A server that takes the connection and says nothing: the caller decides how long to wait.
+  const silent = createServer();
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  const { port } = silent.address() as AddressInfo;
+  expect(await failure({ token, url: `http://127.0.0.1:${port}`, after: 300 })).toMatchObject({ code: 'aborted', retryable: false });
+  silent.close();
+});
