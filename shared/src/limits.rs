@@ -38,6 +38,10 @@ pub const LIVE_EPOCHS_FOR_REMOVAL: usize = 2;
 pub const PENDING_EPOCHS: usize = 2;
 /// Application messages held for an epoch that has not come yet, over all senders.
 pub const HELD_MESSAGES: usize = 256;
+/// Of those, the ones of one sender: a burst of a mesh's signalling.
+pub const HELD_MESSAGES_OF_ONE: usize = 32;
+/// Members that one commit adds: a grant of 1,100 bytes each, far below [`COMMIT_LENGTH`] beside 1,000 of a leave.
+pub const JOINERS_PER_COMMIT: usize = 256;
 /// How long such a message waits: as long as the slowest rotation may take.
 pub const HELD_MESSAGE_TIME: Duration = Duration::from_secs(5);
 /// Frames held for an epoch that has not come yet, per sender: half a second of video and audio.

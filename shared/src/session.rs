@@ -45,7 +45,7 @@ use crate::{
     time::Timestamp,
     wire::{
         Challenge, Join, Proof, Refusal, ToClient, Token, Welcome,
-        code::Retry,
+        code::{Code, Retry},
         signed::{JoinProof, Signed, join_bytes},
     },
 };
@@ -253,5 +253,13 @@ impl Session {
 /// The relay refused something: it ends the session when its code closes the connection.
 fn refuse(state: State, Refusal { code, message }: Refusal, out: &mut Vec<Output>) -> Result<State, EndReason> {
     out.push(Output::Event(Event::Refused { code, message }));
-    if code.retry() == Retry::GoOn { Ok(state) } else { Err(EndReason::Closed(code)) }
+    if code.retry() != Retry::GoOn {
+        return Err(EndReason::Closed(code));
+    }
+    let refusal_of_a_commit = matches!(code, Code::NotLead | Code::PassedTerm | Code::OutOfOrder);
+    match &state {
+        // Some members may hold the commit that the relay refuses now: nothing can be built beside it.
+        State::Seated(call) if refusal_of_a_commit && call.has_staged() => Err(EndReason::OutOfStep),
+        _ => Ok(state),
+    }
 }

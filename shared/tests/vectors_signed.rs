@@ -163,6 +163,7 @@ fn commits_and_what_is_sealed() {
         joined: Joined(joined),
         role,
         card: CardHash::new(named(&format!("card {joined}"))),
+        join: JoinId::new(named(&format!("join {joined}"))),
     };
     let roster = [added(0, 1, Role::Member), added(300, 2, Role::LeadBot), added(1, 1 << 40, Role::Member)];
     let prev = genesis(&call(), &instance, &ed25519());
@@ -197,7 +198,7 @@ fn commits_and_what_is_sealed() {
         &json!({
             "call": "demo",
             "instance": hex(instance.as_bytes()),
-            "roster": roster.iter().map(|a| json!({"seat": a.seat, "joined": a.joined, "role": a.role, "card": hex(a.card.as_bytes())})).collect::<Vec<_>>(),
+            "roster": roster.iter().map(|a| json!({"seat": a.seat, "joined": a.joined, "role": a.role, "card": hex(a.card.as_bytes()), "join": hex(a.join.as_bytes())})).collect::<Vec<_>>(),
             "roster_hash": hex(commit.roster.as_bytes()),
             "policy_hash": hex(policy().as_bytes()),
             "first_lead": hex(ed25519().as_bytes()),

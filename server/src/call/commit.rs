@@ -54,7 +54,10 @@ impl Call {
             return Err(Refused::because(Code::OutOfOrder, &format_args!("epoch {}", commit.epoch)));
         }
         let mut named = commit.add.iter().chain(&commit.remove);
-        named.find(|joined| !self.members.contains_key(joined)).map_or(Ok(()), |joined| Err(Refused::unknown(*joined)))
+        named.find(|joined| !self.members.contains_key(joined)).map_or(Ok(()), |joined| {
+            // Its lead knows by this code that the commit as a whole is refused.
+            Err(Refused::because(Code::OutOfOrder, &format_args!("member {joined} is not in the call")))
+        })
     }
 
     /// A commit that adds somebody who has just gone crossed with their `left`. Those that were told have forgotten them,

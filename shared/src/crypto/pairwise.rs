@@ -4,18 +4,19 @@
 //! the session that it opened, answers come back on the same one. Sessions live in memory for one join.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 use thiserror::Error;
 use vodozemac::{
     Curve25519PublicKey,
+    hazmat::olm::MessageKey,
     olm::{self, SessionConfig},
 };
 use zeroize::Zeroizing;
 
 use crate::{
-    id::{Curve25519Key, Joined},
+    id::{Curve25519Key, JoinId},
     identity::device::Device,
     time::Timestamp,
     wire::{Blob, OlmMessage},
@@ -23,8 +24,12 @@ use crate::{
 
 /// Sessions that one peer may open within [`OPEN_WINDOW`]: each costs three Diffie-Hellman steps.
 const OPEN_LIMIT: usize = 3;
-/// The time in which [`OPEN_LIMIT`] counts.
+/// Messages that may fail to open one in the same time: junk in a peer's name must not use up the peer's own sessions.
+const TRY_LIMIT: usize = 30;
+/// The time in which [`OPEN_LIMIT`] and [`TRY_LIMIT`] count.
 const OPEN_WINDOW: Duration = Duration::from_secs(60);
+/// Ready keys that are drawn in one idle step: some 300 microseconds.
+const READY_PER_STEP: usize = 16;
 /// How long an older session of the same opener can still open messages that were on their way.
 const OLDER_TIME: Duration = Duration::from_secs(10);
 
@@ -57,9 +62,17 @@ pub struct Opened {
 #[derive(Default)]
 pub struct Pairwise {
     /// Sessions that this device opened.
-    ours: BTreeMap<Joined, olm::Session>,
+    ours: BTreeMap<JoinId, Ours>,
+    /// Of those, the ones that could have a ready key and have none.
+    unready: BTreeSet<JoinId>,
     /// Sessions that peers opened.
-    theirs: BTreeMap<Joined, Theirs>,
+    theirs: BTreeMap<JoinId, Theirs>,
+}
+
+/// The session that this device opened to one peer.
+struct Ours {
+    session: olm::Session,
+    ready: Option<MessageKey>,
 }
 
 /// Sessions that one peer opened.
@@ -68,6 +81,7 @@ struct Theirs {
     newest: Option<olm::Session>,
     older: Option<(Timestamp, olm::Session)>,
     opened: VecDeque<Timestamp>,
+    tried: VecDeque<Timestamp>,
 }
 
 impl Pairwise {
@@ -78,7 +92,7 @@ impl Pairwise {
     pub fn open(
         &mut self,
         device: &Device,
-        peer: Joined,
+        peer: JoinId,
         identity: &Curve25519Key,
         one_time: &Curve25519Key,
     ) -> Result<(), PairwiseError> {
@@ -86,29 +100,49 @@ impl Pairwise {
             .account()
             .create_outbound_session(SessionConfig::version_2(), curve25519(identity), curve25519(one_time))
             .map_err(|_| PairwiseError::LowOrder)?;
-        self.ours.insert(peer, session);
+        self.ours.insert(peer, Ours { session, ready: None });
+        self.unready.remove(&peer);
         Ok(())
     }
 
     /// Whether this device has opened a session to a peer.
     #[must_use]
-    pub fn is_open(&self, peer: Joined) -> bool {
+    pub fn is_open(&self, peer: JoinId) -> bool {
         self.ours.contains_key(&peer)
     }
 
-    /// Seals a small payload to a peer, on the session that this device opened.
+    /// Seals a small payload to a peer, on the session that this device opened, with the ready key if there is one.
     ///
     /// # Errors
     /// [`PairwiseError::NoSession`], or [`PairwiseError::Message`] if the library refuses.
-    pub fn seal(&mut self, peer: Joined, payload: &[u8]) -> Result<OlmMessage, PairwiseError> {
-        encrypt(self.ours.get_mut(&peer).ok_or(PairwiseError::NoSession)?, payload)
+    pub fn seal(&mut self, peer: JoinId, payload: &[u8]) -> Result<OlmMessage, PairwiseError> {
+        let ours = self.ours.get_mut(&peer).ok_or(PairwiseError::NoSession)?;
+        let Some(key) = ours.ready.take() else { return encrypt(&mut ours.session, payload) };
+        self.unready.insert(peer);
+        Ok(OlmMessage(1, Blob(key.encrypt(payload).to_bytes())))
+    }
+
+    /// Draws ready keys for some of the peers that have none.
+    pub fn prepare_some(&mut self) {
+        for _ in 0..READY_PER_STEP {
+            let Some(peer) = self.unready.pop_first() else { break };
+            if let Some(ours) = self.ours.get_mut(&peer) {
+                ours.ready = ours.session.next_message_key();
+            }
+        }
+    }
+
+    /// Whether [`prepare_some`](Self::prepare_some) has something to do.
+    #[must_use]
+    pub fn is_unready(&self) -> bool {
+        !self.unready.is_empty()
     }
 
     /// Seals an answer to a peer, on the session that the peer opened.
     ///
     /// # Errors
     /// As [`seal`](Self::seal).
-    pub fn answer(&mut self, peer: Joined, payload: &[u8]) -> Result<OlmMessage, PairwiseError> {
+    pub fn answer(&mut self, peer: JoinId, payload: &[u8]) -> Result<OlmMessage, PairwiseError> {
         let session = self.theirs.get_mut(&peer).and_then(|theirs| theirs.newest.as_mut());
         encrypt(session.ok_or(PairwiseError::NoSession)?, payload)
     }
@@ -121,7 +155,7 @@ impl Pairwise {
         &mut self,
         now: Timestamp,
         device: &mut Device,
-        peer: (Joined, &Curve25519Key),
+        peer: (JoinId, &Curve25519Key),
         message: &OlmMessage,
     ) -> Result<Opened, PairwiseError> {
         let (peer, identity) = peer;
@@ -131,16 +165,24 @@ impl Pairwise {
             let theirs = self.theirs.entry(peer).or_default();
             return theirs.decrypt_pre_key(now, device, curve25519(identity), pre_key);
         }
-        let theirs = self.theirs.get_mut(&peer).into_iter().flat_map(|theirs| theirs.usable(now));
-        let mut sessions = self.ours.get_mut(&peer).into_iter().chain(theirs);
-        let plaintext = sessions.find_map(|session| session.decrypt(&message).ok()).ok_or(PairwiseError::Message)?;
+        if let Some(ours) = self.ours.get_mut(&peer)
+            && let Ok(plaintext) = ours.session.decrypt(&message)
+        {
+            // The peer's answer turned the ratchet: the next key comes from the new chain.
+            ours.ready = None;
+            self.unready.insert(peer);
+            return Ok(Opened { plaintext: Zeroizing::new(plaintext), device_changed: false });
+        }
+        let mut theirs = self.theirs.get_mut(&peer).into_iter().flat_map(|theirs| theirs.usable(now));
+        let plaintext = theirs.find_map(|session| session.decrypt(&message).ok()).ok_or(PairwiseError::Message)?;
         Ok(Opened { plaintext: Zeroizing::new(plaintext), device_changed: false })
     }
 
-    /// Forgets everything about a peer.
-    pub fn forget(&mut self, peer: Joined) {
-        self.ours.remove(&peer);
-        self.theirs.remove(&peer);
+    /// Forgets everything about those that are not kept.
+    pub fn retain(&mut self, keep: impl Fn(&JoinId) -> bool) {
+        self.ours.retain(|peer, _| keep(peer));
+        self.unready.retain(|peer| keep(peer));
+        self.theirs.retain(|peer, _| keep(peer));
     }
 }
 
@@ -163,15 +205,17 @@ impl Theirs {
             let plaintext = session.decrypt(&message).map_err(|_| PairwiseError::Message)?;
             return Ok(Opened { plaintext: Zeroizing::new(plaintext), device_changed: false });
         }
+        self.tried.retain(|tried| now.since(*tried) <= OPEN_WINDOW);
         self.opened.retain(|opened| now.since(*opened) <= OPEN_WINDOW);
-        if self.opened.len() >= OPEN_LIMIT {
+        if self.opened.len() >= OPEN_LIMIT || self.tried.len() >= TRY_LIMIT {
             return Err(PairwiseError::TooMany);
         }
-        self.opened.push_back(now);
+        self.tried.push_back(now);
         let created = device
             .account_mut()
             .create_inbound_session(SessionConfig::version_2(), identity, message)
             .map_err(|_| PairwiseError::Message)?;
+        self.opened.push_back(now);
         self.older = self.newest.replace(created.session).map(|older| (now, older));
         Ok(Opened { plaintext: Zeroizing::new(created.plaintext), device_changed: true })
     }
@@ -184,4 +228,141 @@ fn encrypt(session: &mut olm::Session, payload: &[u8]) -> Result<OlmMessage, Pai
 
 fn curve25519(key: &Curve25519Key) -> Curve25519PublicKey {
     Curve25519PublicKey::from_bytes(*key.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::ZERO;
+    const LEAD: JoinId = JoinId::new([1; 32]);
+    const MEMBER: JoinId = JoinId::new([2; 32]);
+
+    struct Pair {
+        lead: (Device, Pairwise),
+        member: (Device, Pairwise),
+    }
+
+    /// The lead has opened a session to the member, who has answered.
+    fn pair() -> Pair {
+        let device = || Device::generate().expect("random bytes");
+        let mut pair = Pair { lead: (device(), Pairwise::default()), member: (device(), Pairwise::default()) };
+        let keys = pair.member.0.new_keys();
+        let identity = pair.member.0.curve25519();
+        pair.lead.1.open(&pair.lead.0, MEMBER, &identity, &keys.one_time_keys[0]).expect("a usable key");
+        assert_eq!(pair.grant(b"first").0, 0, "nothing was heard yet: a pre-key message");
+        pair.answer();
+        pair
+    }
+
+    impl Pair {
+        fn grant(&mut self, payload: &[u8]) -> OlmMessage {
+            let message = self.lead.1.seal(MEMBER, payload).expect("a session");
+            self.receive(&message, payload);
+            message
+        }
+
+        fn receive(&mut self, message: &OlmMessage, payload: &[u8]) {
+            let identity = self.lead.0.curve25519();
+            let opened = self.member.1.decrypt(NOW, &mut self.member.0, (LEAD, &identity), message);
+            assert_eq!(opened.map(|opened| opened.plaintext.to_vec()), Ok(payload.to_vec()));
+        }
+
+        fn answer(&mut self) {
+            let message = self.member.1.answer(LEAD, b"present").expect("their session");
+            let identity = self.member.0.curve25519();
+            let opened = self.lead.1.decrypt(NOW, &mut self.lead.0, (MEMBER, &identity), &message);
+            assert!(opened.is_ok());
+        }
+    }
+
+    #[test]
+    fn ready_and_ordinary_messages_mix_on_one_session() {
+        let mut pair = pair();
+        for round in 0..6 {
+            if round % 2 == 0 {
+                pair.lead.1.prepare_some();
+            }
+            pair.grant(b"ready or not");
+            pair.grant(b"certainly not ready");
+            if round % 3 == 0 {
+                pair.answer();
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_messages_have_the_same_key() {
+        let mut pair = pair();
+        let mut seen = BTreeSet::new();
+        for round in 0..8 {
+            pair.lead.1.prepare_some();
+            if round == 4 {
+                pair.answer();
+            }
+            assert!(seen.insert(pair.grant(b"same").1.0), "the same plaintext never gives the same message");
+        }
+    }
+
+    #[test]
+    fn a_ready_key_is_wiped_when_the_ratchet_turns() {
+        let mut pair = pair();
+        pair.lead.1.prepare_some();
+        assert!(!pair.lead.1.is_unready());
+        pair.answer();
+        assert!(pair.lead.1.is_unready());
+        pair.grant(b"from the new chain");
+    }
+
+    #[test]
+    fn a_replayed_or_changed_message_does_not_open() {
+        let mut pair = pair();
+        let message = pair.grant(b"once");
+        let identity = pair.lead.0.curve25519();
+        let mut changed = pair.lead.1.seal(MEMBER, b"whole").expect("a session");
+        let whole = changed.clone();
+        changed.1.0[50] ^= 1;
+        for refused in [message, changed] {
+            let opened = pair.member.1.decrypt(NOW, &mut pair.member.0, (LEAD, &identity), &refused);
+            assert_eq!(opened.map(|_| ()), Err(PairwiseError::Message));
+        }
+        pair.receive(&whole, b"whole");
+    }
+
+    #[test]
+    fn keys_of_low_order_are_refused_in_both_places() {
+        let device = Device::generate().expect("random bytes");
+        let good = device.curve25519();
+        for low in [[0; 32], {
+            let mut one = [0; 32];
+            one[0] = 1;
+            one
+        }] {
+            let low = Curve25519Key::new(low);
+            let mut pairwise = Pairwise::default();
+            assert_eq!(pairwise.open(&device, MEMBER, &low, &good), Err(PairwiseError::LowOrder));
+            assert_eq!(pairwise.open(&device, MEMBER, &good, &low), Err(PairwiseError::LowOrder));
+        }
+    }
+
+    #[test]
+    fn a_peer_opens_three_sessions_a_minute() {
+        let mut member = Device::generate().expect("random bytes");
+        let lead = Device::generate().expect("random bytes");
+        let keys = member.new_keys();
+        let mut sessions = Pairwise::default();
+        let identity = member.curve25519();
+        let results: Vec<_> = keys
+            .one_time_keys
+            .iter()
+            .map(|key| {
+                let mut opener = Pairwise::default();
+                opener.open(&lead, MEMBER, &identity, key).expect("a usable key");
+                let message = opener.seal(MEMBER, b"hello").expect("a session");
+                sessions.decrypt(NOW, &mut member, (LEAD, &lead.curve25519()), &message).map(|_| ())
+            })
+            .collect();
+        assert_eq!(results[..3], [Ok(()); 3]);
+        assert_eq!(results[3], Err(PairwiseError::TooMany));
+    }
 }

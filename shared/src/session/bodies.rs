@@ -21,12 +21,9 @@ use crate::{
 };
 
 impl Group {
-    /// Takes note of a body's number; false for one that was passed already.
-    pub(super) fn hear(&mut self, from: Joined, n: u64) -> bool {
-        let last = self.heard.entry(from).or_insert(0);
-        let new = n > *last;
-        *last = (*last).max(n);
-        new
+    /// Whether a body's number is above all that were heard of its sender.
+    pub(super) fn is_new(&self, from: Joined, n: u64) -> bool {
+        self.heard.get(&from).is_none_or(|last| n > *last)
     }
 }
 
@@ -124,13 +121,16 @@ impl Call {
 
     /// `None` for a body that is not for this device, or from somebody who is not (or no longer) a member.
     fn check_body(&mut self, from: Joined, signed: &Signed) -> Result<Option<Body>, SecurityEvent> {
+        if from == self.me.joined {
+            return Ok(None);
+        }
         let Some(group) = &mut self.group else { return Ok(None) };
         let Some(sender) = group.roster.get(from) else { return Ok(None) };
         let speaker = Speaker {
             call: self.name.clone(),
             instance: group.instance,
             ed25519: sender.info.ed25519,
-            join: sender.join,
+            join: sender.added.join,
         };
         let bad = SecurityEvent::BadBody { from };
         verify(&speaker.ed25519, &body_bytes(&speaker, signed.text.get()), &signed.signature).map_err(|_| bad)?;
@@ -138,9 +138,10 @@ impl Call {
         if body.to.is_some_and(|to| to != self.me.joined) {
             return Ok(None);
         }
-        if !group.hear(from, body.n) {
+        if !group.is_new(from, body.n) {
             return Err(SecurityEvent::Replay { from, n: body.n });
         }
+        group.heard.insert(from, body.n);
         Ok((body.epoch >= group.first).then_some(body))
     }
 
@@ -157,7 +158,12 @@ impl Call {
             Ok(Content::Message(message)) => {
                 let Body { epoch, n, to, .. } = *body;
                 let message = Waiting { from, epoch, n, to, sealed: message.sealed };
-                if self.epoch().is_some_and(|newest| epoch > newest) {
+                let newest = self.epoch().unwrap_or(epoch);
+                if epoch > newest {
+                    // Epochs of the running term or the next can still come soon; others are somebody's invention.
+                    if epoch.term().0 > newest.term().0.saturating_add(1) {
+                        return;
+                    }
                     self.mailbox.hold(ctx.now, message);
                 } else {
                     self.on_message(ctx, &message);
@@ -172,7 +178,9 @@ impl Call {
 
     fn on_activate(&mut self, ctx: &mut Ctx<'_>, from: Joined, epoch: Epoch) {
         let lead = self.lead.unwrap_or((Term(0), self.me.joined));
-        if lead != (epoch.term(), from) {
+        if epoch.term() < lead.0 {
+            // It crossed with a change of lead: the epoch of the new term is on its way.
+        } else if lead != (epoch.term(), from) {
             ctx.alarm(SecurityEvent::CommitByOther { from, epoch });
         } else if let Some(group) = &mut self.group {
             group.activate(ctx, epoch);

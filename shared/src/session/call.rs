@@ -1,6 +1,6 @@
 //! A device with a seat: takes in the relay's events in their order and hands each to what it concerns.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     claims::Claims,
@@ -24,6 +24,11 @@ use crate::{
         signed::{JoinProof, Signed, keys_bytes},
     },
 };
+
+/// Batches of one-time keys that are sent when the relay asks: one in this time, for each replaces the fallback key.
+const KEYS_INTERVAL: Duration = Duration::from_secs(5);
+/// The highest term that a device without a roster believes: below it, the call can change its lead for ever.
+const TERM_LIMIT: u32 = 1 << 31;
 
 /// What a step may use besides the call itself.
 pub(super) struct Ctx<'a> {
@@ -76,6 +81,9 @@ pub(super) struct Call {
     pub(super) mailbox: Mailbox,
     /// The number of the last body that this join signed.
     pub(super) n: u64,
+    /// A commit of the lawful lead was sequenced that this device could not follow.
+    pub(super) out_of_step: bool,
+    keys_sent: Option<Timestamp>,
     /// The newest event taken in, and of which life of the relay.
     at: At,
 }
@@ -89,23 +97,25 @@ impl Call {
         welcome: Welcome,
     ) -> Result<Self, EndReason> {
         let mut claims = Claims::new(name.clone());
-        for member in welcome.members {
-            if let Err(event) = claims.insert(member) {
-                ctx.alarm(event);
-            }
-        }
-        // The own claim is the device's own: whatever the relay lists under this number, this is what it joined with.
+        // The own claim comes first and is the device's own: whatever the relay lists under this number, this is what it
+        // joined with.
+        let listed = welcome.members.iter().find(|member| member.joined == welcome.joined);
         let own = MemberClaim {
             seat: welcome.seat,
             joined: welcome.joined,
-            role: claims.get(welcome.joined).map_or(Role::Member, |claim| claim.added.role),
+            role: listed.map_or(Role::Member, |member| member.role),
             card,
             proof,
             committed: false,
             present: true,
         };
-        let own = claims.insert(own).map_err(|_| EndReason::Internal(InternalError::Crypto))?;
-        let me = Me { joined: welcome.joined, end: OlmEnd { ed25519: own.info.ed25519, join: own.join } };
+        let own = claims.insert(ctx.now, own).map_err(|_| EndReason::Internal(InternalError::Crypto))?;
+        let me = Me { joined: welcome.joined, end: own.entry().end() };
+        for member in welcome.members {
+            if let Err(event) = claims.insert(ctx.now, member) {
+                ctx.alarm(event);
+            }
+        }
         ctx.event(Event::Seated {
             seat: welcome.seat,
             joined: welcome.joined,
@@ -125,8 +135,15 @@ impl Call {
             reign: None,
             mailbox: Mailbox::default(),
             n: 0,
+            out_of_step: false,
+            keys_sent: None,
             at: welcome.at,
         })
+    }
+
+    /// Whether commits of this device are on their way to the relay.
+    pub(super) fn has_staged(&self) -> bool {
+        self.reign.as_ref().is_some_and(|reign| !reign.staged.is_empty())
     }
 
     pub(super) fn joined(&self) -> Joined {
@@ -157,8 +174,9 @@ impl Call {
     pub(super) fn next_timeout(&self, config: &Config) -> Option<Timestamp> {
         let cards = self.claims.has_unchecked().then_some(Timestamp::ZERO);
         let group = self.group.as_ref().and_then(|group| group.epochs.next_timeout());
-        let reign = self.reign.as_ref().and_then(|reign| self.reign_timeout(reign, config));
-        [cards, group, reign, self.mailbox.next_timeout()].into_iter().flatten().min()
+        let reign = self.reign.as_ref().and_then(|reign| reign.next_timeout(config));
+        let idle = self.reign.as_ref().is_some_and(Reign::is_idle) && self.olm.is_unready();
+        [cards, group, reign, idle.then_some(Timestamp::ZERO), self.mailbox.next_timeout()].into_iter().flatten().min()
     }
 
     /// Takes in one input; then the lead does whatever has become possible.
@@ -222,8 +240,12 @@ impl Call {
         Ok(())
     }
 
+    /// The lead cannot remove itself: it leaves.
     fn remove(&mut self, joined: Joined) -> Result<(), CommandError> {
         let reign = self.reign.as_mut().ok_or(CommandError::NotLead)?;
+        if joined == self.me.joined {
+            return Err(CommandError::UnknownMember(joined));
+        }
         reign.remove(joined).ok_or(CommandError::UnknownMember(joined))
     }
 
@@ -232,9 +254,22 @@ impl Call {
             ctx.alarm(event);
         }
         self.mailbox.expire(ctx.now);
-        if let Some(group) = &mut self.group {
-            group.timeout(ctx);
+        if self.reign.as_ref().is_some_and(Reign::is_idle) {
+            self.olm.prepare_some();
         }
+        if let Some(group) = &mut self.group
+            && group.timeout(ctx)
+        {
+            self.forget_sessions();
+        }
+    }
+
+    /// Forgets the Olm sessions of those who are neither in the roster nor here.
+    fn forget_sessions(&mut self) {
+        let claimed = self.claims.iter().map(|claim| claim.added.join);
+        let committed = self.group.iter().flat_map(|group| group.roster.iter()).map(|entry| entry.added.join);
+        let keep: BTreeSet<_> = claimed.chain(committed).collect();
+        self.olm.retain(|join| keep.contains(join));
     }
 
     fn on_joined(&mut self, ctx: &mut Ctx<'_>, member: MemberClaim) {
@@ -242,12 +277,16 @@ impl Call {
             return;
         }
         // A newcomer is never committed, whatever the relay says of it.
-        match self.claims.insert(MemberClaim { committed: false, present: true, ..member }) {
+        let known = self.claims.get(member.joined).is_some();
+        match self.claims.insert(ctx.now, MemberClaim { committed: false, present: true, ..member }) {
             Ok(claim) => {
                 if let Some(reign) = &mut self.reign {
-                    reign.arrive(claim.added.joined, ctx.now + ctx.config.claim);
+                    let keyless = !self.olm.is_open(claim.added.join);
+                    reign.arrive(claim.added.joined, ctx.now + ctx.config.claim, keyless);
                 }
-                ctx.event(Event::MemberArrived(Arc::clone(&claim.info)));
+                if !known {
+                    ctx.event(Event::MemberArrived(Arc::clone(&claim.info)));
+                }
             }
             Err(event) => ctx.alarm(event),
         }
@@ -255,10 +294,10 @@ impl Call {
 
     /// Somebody is gone: the roster keeps them until the lead commits it, succession and the lead do not.
     pub(super) fn on_left(&mut self, ctx: &mut Ctx<'_>, joined: Joined, reason: LeftReason) {
-        if joined == self.me.joined || self.claims.get(joined).is_none_or(|claim| !claim.present) {
+        if joined == self.me.joined || !self.claims.is_present(joined) {
             return;
         }
-        self.claims.leave(joined);
+        self.claims.leave(ctx.now, joined);
         if let Some(reign) = &mut self.reign {
             reign.depart(joined, Cause::Leave);
         }
@@ -275,12 +314,11 @@ impl Call {
                 ctx.alarm(SecurityEvent::WrongTerm { term, current });
                 return Ok(());
             }
-            let live = |joined| self.claims.get(joined).is_some_and(|claim| claim.present);
-            if genesis || group.roster.first(live) != Some(joined) {
+            if genesis || group.roster.first(|joined| self.claims.is_present(joined)) != Some(joined) {
                 ctx.alarm(wrong);
                 return Ok(());
             }
-        } else if term <= current || (joined == self.me.joined && !genesis) {
+        } else if term <= current || term.0 > TERM_LIMIT || (joined == self.me.joined && !genesis) {
             ctx.alarm(wrong);
             return Ok(());
         }
@@ -291,6 +329,10 @@ impl Call {
         }
         let me = joined == self.me.joined;
         ctx.event(Event::LeadChanged { term, joined, me });
+        if me && self.out_of_step {
+            // The connection closes and the relay names the next: whoever missed a commit cannot build on it.
+            return Err(EndReason::OutOfStep);
+        }
         if me {
             self.begin_reign(ctx, term).map_err(EndReason::Internal)?;
         }
@@ -298,6 +340,10 @@ impl Call {
     }
 
     fn on_keys_low(&mut self, ctx: &mut Ctx<'_>) {
+        if self.keys_sent.is_some_and(|sent| ctx.now.since(sent) < KEYS_INTERVAL) {
+            return;
+        }
+        self.keys_sent = Some(ctx.now);
         let keys = ctx.device.new_keys();
         if let Ok(hash) = keys.hash() {
             let signature = ctx.device.sign(&keys_bytes(&self.name, &self.me.end.join, &hash));

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -11,8 +12,9 @@ use super::{
     roster::Entry,
 };
 use crate::{
-    id::{CallName, CardHash, Curve25519Key, JoinId, Joined, Role, Seat},
+    id::{CallName, Curve25519Key, JoinId, Joined, KeysHash},
     limits,
+    time::Timestamp,
     wire::{
         MemberClaim,
         sealed::Added,
@@ -24,18 +26,19 @@ use crate::{
 const CHECKS_PER_STEP: usize = 16;
 /// Claims that are kept: twice a full call, for members that leave as fast as others come.
 const CLAIMS: usize = 2 * limits::MEMBERS;
+/// How long one who went before being committed is remembered: the commit that adds it may be on its way.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// One member as the relay describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     pub(crate) added: Added,
-    pub(crate) join: JoinId,
     pub(crate) info: Arc<MemberInfo>,
-    pub(crate) curve25519: Curve25519Key,
     /// A lead told the relay that it committed this member.
     pub(crate) committed: bool,
-    /// The relay holds it for connected.
-    pub(crate) present: bool,
+    curve25519: Curve25519Key,
+    /// When the relay said that it is gone.
+    gone: Option<Timestamp>,
     card: Signed,
     proof: JoinProof,
     check: Check,
@@ -49,12 +52,19 @@ enum Check {
 }
 
 impl Claim {
-    pub(crate) fn proof(&self) -> &JoinProof {
-        &self.proof
+    /// The hash of the one-time keys that the join proof signs.
+    pub(crate) fn keys(&self) -> KeysHash {
+        self.proof.keys
     }
 
-    fn entry(&self) -> Entry {
-        Entry { added: self.added, join: self.join, info: Arc::clone(&self.info) }
+    /// The relay holds it for connected.
+    pub(crate) fn present(&self) -> bool {
+        self.gone.is_none()
+    }
+
+    /// What the roster would hold of it.
+    pub(crate) fn entry(&self) -> Entry {
+        Entry { added: self.added, info: Arc::clone(&self.info), curve25519: self.curve25519 }
     }
 }
 
@@ -71,17 +81,25 @@ impl Claims {
         Self { call, claims: BTreeMap::new(), unchecked: BTreeSet::new() }
     }
 
-    /// Takes a claim in, unless its card cannot even be read.
-    pub(crate) fn insert(&mut self, member: MemberClaim) -> Result<&Claim, SecurityEvent> {
+    /// Takes a claim in, unless its card cannot even be read. Who is known already stays as they are: the relay says it
+    /// again when a commit and a leave crossed, and may not say anything else.
+    pub(crate) fn insert(&mut self, now: Timestamp, member: MemberClaim) -> Result<&Claim, SecurityEvent> {
         let joined = member.joined;
         let refused = SecurityEvent::BadCard { joined };
         let card = member.card.card_unverified().map_err(|_| refused)?;
-        if self.claims.len() >= CLAIMS && !self.claims.contains_key(&joined) {
-            return Err(refused);
+        self.expire(now);
+        let new = claim(&self.call, now, member, &card);
+        match self.claims.get(&joined) {
+            Some(known) if known.added != new.added => return Err(SecurityEvent::Rewritten { joined }),
+            Some(_) => {}
+            None if self.claims.len() >= CLAIMS => return Err(refused),
+            None => {
+                self.unchecked.insert(joined);
+            }
         }
-        self.unchecked.insert(joined);
-        let claim = claim(&self.call, member, &card);
-        Ok(self.claims.entry(joined).insert_entry(claim).into_mut())
+        let claim = self.claims.entry(joined).or_insert(new);
+        claim.gone = None;
+        Ok(claim)
     }
 
     pub(crate) fn get(&self, joined: Joined) -> Option<&Claim> {
@@ -92,20 +110,24 @@ impl Claims {
         self.claims.values()
     }
 
-    /// Somebody is gone, as the relay says or as they signed.
-    pub(crate) fn leave(&mut self, joined: Joined) {
-        if let Some(claim) = self.claims.get_mut(&joined) {
-            claim.present = false;
-            if !claim.committed {
-                self.remove(joined);
-            }
-        }
+    /// Whether the relay holds somebody for connected.
+    pub(crate) fn is_present(&self, joined: Joined) -> bool {
+        self.claims.get(&joined).is_some_and(Claim::present)
     }
 
-    /// What a lead told the relay of its commit.
+    /// Somebody is gone, as the relay says or as they signed.
+    pub(crate) fn leave(&mut self, now: Timestamp, joined: Joined) {
+        if let Some(claim) = self.claims.get_mut(&joined) {
+            claim.gone.get_or_insert(now);
+        }
+        self.expire(now);
+    }
+
+    /// A commit that this device checked, or, before it has a roster, what a lead told the relay of one.
     pub(crate) fn commit(&mut self, add: &[Joined], remove: &[Joined]) {
         for joined in remove {
-            self.remove(*joined);
+            self.claims.remove(joined);
+            self.unchecked.remove(joined);
         }
         for joined in add {
             if let Some(claim) = self.claims.get_mut(joined) {
@@ -116,29 +138,31 @@ impl Claims {
 
     /// Nobody is committed any more: another life of the call begins.
     pub(crate) fn forget_commits(&mut self) {
-        self.claims.retain(|_, claim| claim.present);
+        self.claims.retain(|_, claim| claim.present());
         self.claims.values_mut().for_each(|claim| claim.committed = false);
     }
 
-    fn remove(&mut self, joined: Joined) {
-        self.claims.remove(&joined);
-        self.unchecked.remove(&joined);
+    /// Forgets those who went before they were committed.
+    fn expire(&mut self, now: Timestamp) {
+        let old = |claim: &Claim| !claim.committed && claim.gone.is_some_and(|gone| now.since(gone) > LINGER);
+        self.claims.retain(|_, claim| !old(claim));
+        let claims = &self.claims;
+        self.unchecked.retain(|joined| claims.contains_key(joined));
     }
 
-    /// The roster entry for somebody whom a commit adds: card and proof must verify and be the ones committed.
+    /// The roster entry for somebody whom a commit adds: card and proof must verify and be the ones committed. Seat and
+    /// role are the commit's word.
     pub(crate) fn admit(&mut self, added: &Added) -> Result<Entry, CommitError> {
-        let entry = self.verified(added.joined).map_err(|_| CommitError::Card(added.joined))?;
-        if entry.added.card == added.card {
-            Ok(Entry { added: *added, ..self.rename(entry, added.seat, added.role) })
-        } else {
-            Err(CommitError::Card(added.joined))
+        let refused = CommitError::Card(added.joined);
+        let entry = self.verified(added.joined).map_err(|_| refused)?;
+        if (entry.added.card, entry.added.join) != (added.card, added.join) {
+            return Err(refused);
         }
-    }
-
-    /// A commit's word on seat and role stands above the relay's.
-    fn rename(&self, entry: Entry, seat: Seat, role: Role) -> Entry {
-        let info = MemberInfo { seat, role, ..(*entry.info).clone() };
-        Entry { info: Arc::new(info), ..entry }
+        if entry.added == *added {
+            return Ok(entry);
+        }
+        let info = MemberInfo { seat: added.seat, role: added.role, ..(*entry.info).clone() };
+        Ok(Entry { added: *added, info: Arc::new(info), ..entry })
     }
 
     /// The entries of all whom the relay says to be committed, unchecked: for a joiner, whose grant holds their hash.
@@ -193,12 +217,11 @@ impl Claims {
     }
 }
 
-fn claim(call: &CallName, member: MemberClaim, card: &VerifiedCard) -> Claim {
+fn claim(call: &CallName, now: Timestamp, member: MemberClaim, card: &VerifiedCard) -> Claim {
     let MemberClaim { seat, joined, role, .. } = member;
-    let hash: CardHash = card.hash;
+    let join: JoinId = member.proof.join_id(call, card.hash);
     Claim {
-        added: Added { seat, joined, role, card: hash },
-        join: member.proof.join_id(call, hash),
+        added: Added { seat, joined, role, card: card.hash, join },
         info: Arc::new(MemberInfo {
             seat,
             joined,
@@ -209,7 +232,7 @@ fn claim(call: &CallName, member: MemberClaim, card: &VerifiedCard) -> Claim {
         }),
         curve25519: card.card.curve25519,
         committed: member.committed,
-        present: member.present,
+        gone: (!member.present).then_some(now),
         card: member.card,
         proof: member.proof,
         check: Check::Waiting,

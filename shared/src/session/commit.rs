@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use super::{
     call::{Call, Ctx},
+    claims::Claim,
     error::{CommitError, SecurityEvent},
     group::{Group, Install},
     output::{EndReason, Output},
@@ -26,6 +27,9 @@ use crate::{
     },
 };
 
+/// A commit that holds, and what to install for it.
+type Followed = (Install, CommitBody);
+
 /// `type (1) ‖ context (32)` in front of every Olm payload.
 const OLM_HEADER: usize = 33;
 
@@ -33,9 +37,10 @@ impl Call {
     /// The lead moved the call on, as the relay says.
     pub(super) fn on_commit(&mut self, ctx: &mut Ctx<'_>, event: Committed) -> Result<(), EndReason> {
         let epoch = event.epoch;
+        let lawful = self.lead == Some((epoch.term(), event.from));
         let result = if self.group.is_some() || event.from == self.me.joined {
             let result = self.follow(ctx, &event);
-            self.claims.commit(&event.add, &event.remove);
+            self.out_of_step |= lawful && result.is_err();
             result
         } else {
             self.claims.commit(&event.add, &event.remove);
@@ -47,7 +52,7 @@ impl Call {
                 _ => Ok(()),
             }
         };
-        if event.remove.contains(&self.me.joined) {
+        if lawful && event.remove.contains(&self.me.joined) {
             return Err(EndReason::Removed);
         }
         if let Err(alarm) = result {
@@ -73,16 +78,23 @@ impl Call {
             return Err(SecurityEvent::EpochOutOfOrder { epoch, current });
         }
         let followed = match &event.broadcast {
+            // A new term begins with a new session: its lead must not step one that the last lead knows.
+            Broadcast::Ratchet(_) if epoch.count() == 0 => Err(CommitError::Binding),
             Broadcast::Ratchet(message) => self.follow_ratchet(from, epoch, message),
             Broadcast::Session(signed) => self.follow_session(ctx, (from, epoch), signed, event.grant.as_ref()),
         };
         followed
-            .and_then(|install| self.install(ctx, install).map_err(|_| CommitError::Session))
+            .and_then(|(install, body)| {
+                self.install(ctx, install).map_err(|_| CommitError::Session)?;
+                let add: Vec<_> = body.add.iter().map(|added| added.joined).collect();
+                self.claims.commit(&add, &body.remove);
+                Ok(())
+            })
             .map_err(|reason| SecurityEvent::CommitRefused { epoch, reason })
     }
 
     /// A join: the commit is the next message of the running session.
-    fn follow_ratchet(&mut self, from: Joined, epoch: Epoch, message: &Blob) -> Result<Install, CommitError> {
+    fn follow_ratchet(&mut self, from: Joined, epoch: Epoch, message: &Blob) -> Result<Followed, CommitError> {
         let group = self.group.as_mut().ok_or(CommitError::Undecryptable)?;
         let text = group.session.decrypt(group.index, &message.0).map_err(|_| CommitError::Undecryptable)?;
         let body = parse_commit(&text)?;
@@ -93,7 +105,8 @@ impl Call {
         if body.session != group.session.id() || Some(body.index) != index {
             return Err(CommitError::Session);
         }
-        self.check(&text, &body, (from, epoch), None)
+        let install = self.check(&text, &body, (from, epoch), None)?;
+        Ok((install, body))
     }
 
     /// Everything else: a new session, sealed under the key that this device's own grant carries.
@@ -103,7 +116,7 @@ impl Call {
         (from, epoch): (Joined, Epoch),
         signed: &Signed,
         grant: Option<&OlmMessage>,
-    ) -> Result<Install, CommitError> {
+    ) -> Result<Followed, CommitError> {
         let group = self.group.as_ref().ok_or(CommitError::Undecryptable)?;
         let lead = group.roster.get(from).ok_or(CommitError::Lead)?.clone();
         let instance = group.instance;
@@ -115,10 +128,10 @@ impl Call {
         if *hash != signed.text_hash() {
             return Err(CommitError::OtherBroadcast);
         }
-        let speaker = Speaker { call: self.name.clone(), instance, ed25519: lead.info.ed25519, join: lead.join };
+        let speaker = Speaker { call: self.name.clone(), instance, ed25519: lead.info.ed25519, join: lead.added.join };
         verify(&lead.info.ed25519, &body_bytes(&speaker, signed.text.get()), &signed.signature)
             .map_err(|_| CommitError::Signature)?;
-        let (text, session) = self.open_broadcast(&key, (from, epoch), signed)?;
+        let (text, session, n) = self.open_broadcast(&key, (from, epoch), signed)?;
         let body = parse_commit(text.get().as_bytes())?;
         if body.cause.ratchets() || (body.cause == Cause::LeadChange) != (epoch.count() == 0) {
             return Err(CommitError::Binding);
@@ -126,25 +139,26 @@ impl Call {
         if body.session != session.id() || body.index != session.index() {
             return Err(CommitError::Session);
         }
-        self.check(text.get().as_bytes(), &body, (from, epoch), Some(session))
+        let install = self.check(text.get().as_bytes(), &body, (from, epoch), Some(session))?;
+        Ok((Install { body: Some((from, n)), ..install }, body))
     }
 
     /// Opens the signed broadcast of a new session.
     fn open_broadcast(
-        &mut self,
+        &self,
         key: &Secret<32>,
         (from, epoch): (Joined, Epoch),
         signed: &Signed,
-    ) -> Result<(Box<RawValue>, InboundGroup), CommitError> {
+    ) -> Result<(Box<RawValue>, InboundGroup, u64), CommitError> {
         let body = Body::parse(signed).map_err(|_| CommitError::Malformed)?;
-        let group = self.group.as_mut().ok_or(CommitError::Undecryptable)?;
-        if body.epoch != epoch || body.to.is_some() || !group.hear(from, body.n) {
+        let group = self.group.as_ref().ok_or(CommitError::Undecryptable)?;
+        if body.epoch != epoch || body.to.is_some() || !group.is_new(from, body.n) {
             return Err(CommitError::Binding);
         }
         let Ok(Content::Session(content)) = Content::parse(&body.content) else { return Err(CommitError::Malformed) };
         let plain = open_once(key, &content.sealed.0).map(Zeroizing::new).map_err(|_| CommitError::Undecryptable)?;
         let SessionBody { commit, session } = serde_json::from_slice(&plain).map_err(|_| CommitError::Malformed)?;
-        Ok((commit, import(session)?))
+        Ok((commit, import(session)?, body.n))
     }
 
     /// The checks that hold for every commit, on this device's own copy of the roster.
@@ -171,6 +185,9 @@ impl Call {
         let add = body.add.iter().map(|added| self.claims.admit(added)).collect::<Result<Vec<_>, _>>()?;
         let roster = roster.apply(&add, &body.remove)?;
         check_hash(&roster, body)?;
+        if !roster.contains(from) || !roster.contains(self.me.joined) {
+            return Err(CommitError::Binding);
+        }
         Ok(Install {
             instance: *instance,
             epoch,
@@ -180,6 +197,7 @@ impl Call {
             roster,
             session,
             index: body.index,
+            body: None,
         })
     }
 
@@ -215,24 +233,26 @@ impl Call {
         let session = import(grant.session)?;
         let index = session.index();
         let Grant { transcript, cause, .. } = grant;
-        let install = Install { instance, epoch, cause, lead: from, transcript, roster, session: Some(session), index };
-        self.install(ctx, install).map_err(|_| CommitError::Session)?;
         let context = OlmContext { call: &self.name, instance, from: self.me.end, to: lead.end(), epoch };
         let present = bind(&context, OlmType::Present, &[]);
-        let message = self.olm.answer(from, &present).map_err(|_| CommitError::Grant)?;
+        let message = self.olm.answer(lead.added.join, &present).map_err(|_| CommitError::Grant)?;
+        let session = Some(session);
+        let install = Install { instance, epoch, cause, lead: from, transcript, roster, session, index, body: None };
+        self.install(ctx, install).map_err(|_| CommitError::Session)?;
         ctx.send(Olm { to: from, message });
         Ok(())
     }
 
-    /// Opens an Olm message from somebody whom the relay has described.
+    /// Opens an Olm message from somebody: with the key of the roster where there is one, of the relay's claim where not.
     pub(super) fn open_olm(
         &mut self,
         ctx: &mut Ctx<'_>,
         from: Joined,
         message: &OlmMessage,
     ) -> Result<Zeroizing<Vec<u8>>, CommitError> {
-        let identity = self.claims.get(from).map(|claim| claim.curve25519).ok_or(CommitError::Lead)?;
-        let opened = self.olm.decrypt(ctx.now, ctx.device, (from, &identity), message);
+        let committed = self.group.as_ref().and_then(|group| group.roster.get(from)).cloned();
+        let entry = committed.or_else(|| self.claims.get(from).map(Claim::entry)).ok_or(CommitError::Lead)?;
+        let opened = self.olm.decrypt(ctx.now, ctx.device, (entry.added.join, &entry.curve25519), message);
         let opened = opened.map_err(|_| CommitError::Grant)?;
         if opened.device_changed {
             ctx.out.push(Output::Persist(ctx.device.pickle()));
@@ -243,13 +263,13 @@ impl Call {
     /// Seals a small payload to a member: every grant goes through here.
     pub(super) fn seal_olm(
         &mut self,
-        (to, end): (Joined, OlmEnd),
+        to: OlmEnd,
         (instance, epoch): (crate::id::Instance, Epoch),
         kind: OlmType,
         rest: &[u8],
     ) -> Result<OlmMessage, PairwiseError> {
-        let context = OlmContext { call: &self.name, instance, from: self.me.end, to: end, epoch };
-        self.olm.seal(to, &bind(&context, kind, rest))
+        let context = OlmContext { call: &self.name, instance, from: self.me.end, to, epoch };
+        self.olm.seal(to.join, &bind(&context, kind, rest))
     }
 }
 

@@ -27,6 +27,18 @@ pub enum SecurityEvent {
         /// Whose.
         joined: Joined,
     },
+    /// The relay described somebody anew, with another card or proof.
+    #[error("the relay described member {joined} a second time, and differently")]
+    Rewritten {
+        /// Whom.
+        joined: Joined,
+    },
+    /// The relay has not sequenced a commit of this lead for a long time.
+    #[error("the relay has not passed on the commit of epoch {epoch}")]
+    CommitStalled {
+        /// Which.
+        epoch: Epoch,
+    },
     /// The relay gave a newcomer a seat or an order number that is not free.
     #[error("member {joined} cannot be added: {reason}")]
     BadClaim {
@@ -167,6 +179,9 @@ pub enum RosterError {
     /// It adds somebody on a seat that is still held.
     #[error("it adds member {0} on a seat that is taken")]
     SeatTaken(Joined),
+    /// It adds a device that is in the roster already.
+    #[error("it adds member {0}, whose device is in the call already")]
+    DeviceTwice(Joined),
     /// More members than a call may have.
     #[error("too many members")]
     TooMany,

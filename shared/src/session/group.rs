@@ -45,17 +45,20 @@ pub(super) struct Install {
     /// A new session; the running one when absent.
     pub(super) session: Option<InboundGroup>,
     pub(super) index: u32,
+    /// The number of the signed body that it came in.
+    pub(super) body: Option<(Joined, u64)>,
 }
 
 impl Group {
-    /// Wipes what is past its time and switches by itself when the lead did not say so in time.
-    pub(super) fn timeout(&mut self, ctx: &mut Ctx<'_>) {
+    /// Wipes what is past its time and switches by itself when the lead did not say so in time. True when something was
+    /// wiped.
+    pub(super) fn timeout(&mut self, ctx: &mut Ctx<'_>) -> bool {
         if let Some(epoch) = self.epochs.due_switch(ctx.now) {
             self.activate(ctx, epoch);
         }
-        for epoch in self.epochs.expire(ctx.now) {
-            ctx.keys(KeyUpdate::Retire(epoch));
-        }
+        let expired = self.epochs.expire(ctx.now);
+        expired.iter().for_each(|epoch| ctx.keys(KeyUpdate::Retire(*epoch)));
+        !expired.is_empty()
     }
 
     /// Seals under an epoch from here on, if it is held and newer.
@@ -70,7 +73,7 @@ impl Group {
 impl Call {
     /// Holds a checked epoch: the only place where a key comes to life.
     pub(super) fn install(&mut self, ctx: &mut Ctx<'_>, install: Install) -> Result<(), GroupError> {
-        let Install { instance, epoch, cause, lead, transcript, roster, mut session, index } = install;
+        let Install { instance, epoch, cause, lead, transcript, roster, mut session, index, body } = install;
         let ratchet = match (&mut session, &mut self.group) {
             (Some(session), _) => session.ratchet(index)?,
             (None, Some(group)) => group.session.ratchet(index)?,
@@ -89,6 +92,7 @@ impl Call {
         let secret = EpochSecret::new(&ratchet, &transcript);
         let media = secret.media();
         let ack = Ack { epoch, mac: secret.auth().ack(self.me.joined) };
+        heard.extend(body);
         heard.retain(|joined, _| roster.contains(*joined));
         let roster = Arc::new(roster);
         let info = EpochInfo {

@@ -5,7 +5,6 @@ use zeroize::Zeroizing;
 use super::{
     call::{Call, Ctx},
     commit::{broadcast_hash, unbind},
-    config::Config,
     error::{CommitError, InternalError, SecurityEvent},
     group::Install,
     output::Event,
@@ -19,13 +18,18 @@ use crate::{
     time::Timestamp,
     wire::{
         Blob, Broadcast, Claim, Claimed, ClaimedKey, Commit, OlmMessage, encode,
-        sealed::{Cause, CommitBody, Content, Grant, OlmContext, OlmType, SealedSession, SecretBlob, SessionBody},
+        sealed::{
+            Added, Cause, CommitBody, Content, Grant, OlmContext, OlmType, SealedSession, SecretBlob, SessionBody,
+        },
         signed::{Signed, keys_bytes, verify},
     },
 };
 
 /// How often a one-time key is asked for before its owner is given up: some tries, because the relay may be slow.
 const CLAIM_TRIES: u8 = 3;
+
+/// How many times the presence time a member has after a change of lead: it was here before, and may only be slow.
+const PRESENCE_AFTER_CHANGE: u32 = 3;
 
 /// What goes out with a staged commit.
 struct Upload {
@@ -56,15 +60,10 @@ impl Call {
         let mut reign = Reign::new(term, instance, Phase::Beginning(cause, until), tip);
         for claim in self.claims.iter().filter(|claim| claim.added.joined != self.me.joined) {
             let joined = claim.added.joined;
-            if !claim.present {
+            if claim.present() {
+                reign.arrive(joined, ctx.now, !self.olm.is_open(claim.added.join));
+            } else {
                 reign.depart(joined, Cause::Leave);
-                continue;
-            }
-            if !self.olm.is_open(joined) {
-                reign.claiming.insert(joined, Claiming { due: ctx.now, tries: 0 });
-            }
-            if !reign.tip.roster.contains(joined) {
-                reign.waiting.insert(joined);
             }
         }
         // Whoever is in the roster and not even claimed by the relay is gone.
@@ -81,6 +80,9 @@ impl Call {
         self.claim(ctx);
         let Some(reign) = &mut self.reign else { return Ok(()) };
         reign.expire_expected(ctx.now);
+        if let Some(epoch) = reign.stall(ctx.now) {
+            ctx.alarm(SecurityEvent::CommitStalled { epoch });
+        }
         if reign.session.is_some() && ctx.now >= reign.session_since + ctx.config.rotation {
             reign.rotate.get_or_insert(Cause::Timer);
         }
@@ -91,10 +93,6 @@ impl Call {
             self.stage(ctx, plan)?;
         }
         Ok(())
-    }
-
-    pub(super) fn reign_timeout(&self, reign: &Reign, config: &Config) -> Option<Timestamp> {
-        reign.next_timeout(config)
     }
 
     /// Asks for the one-time keys that are due, and gives up those that never come.
@@ -123,7 +121,11 @@ impl Call {
         ctx.alarm(SecurityEvent::BadKeys { joined });
         self.claims.reject(joined);
         if let Some(reign) = &mut self.reign {
-            reign.depart(joined, Cause::Remove);
+            reign.strand(joined);
+            reign.claiming.remove(&joined);
+            if reign.tip.roster.contains(joined) {
+                reign.depart(joined, Cause::Remove);
+            }
         }
     }
 
@@ -149,21 +151,23 @@ impl Call {
     /// `None` when the keys do not verify or are of low order.
     fn open_session(&mut self, ctx: &mut Ctx<'_>, key: &ClaimedKey) -> Option<()> {
         let entry = self.claims.verified(key.joined).ok()?;
-        let claim = self.claims.get(key.joined)?;
+        let committed = self.reign.as_ref().and_then(|reign| reign.tip.roster.get(key.joined));
+        if committed.is_some_and(|committed| committed.added.join != entry.added.join) {
+            return None;
+        }
         let hash = key.batch.hash().ok()?;
         match &key.signature {
-            None if claim.proof().keys == hash => {}
+            None if self.claims.get(key.joined)?.keys() == hash => {}
             None => return None,
             Some(signature) => {
-                verify(&entry.info.ed25519, &keys_bytes(&self.name, &entry.join, &hash), signature).ok()?;
+                verify(&entry.info.ed25519, &keys_bytes(&self.name, &entry.added.join, &hash), signature).ok()?;
             }
         }
         let one_time = match key.index {
             Some(index) => key.batch.one_time_keys.get(usize::from(index))?,
             None => &key.batch.fallback_key,
         };
-        let identity = claim.curve25519;
-        self.olm.open(ctx.device, key.joined, &identity, one_time).ok()
+        self.olm.open(ctx.device, entry.added.join, &entry.curve25519, one_time).ok()
     }
 
     /// What the next commit shall do, if one is due and possible.
@@ -175,12 +179,13 @@ impl Call {
                 reign.staged.is_empty().then(|| Plan { cause: Cause::Start, add: vec![own], remove: Vec::new() })
             }
             Phase::Beginning(cause, until) => {
-                let members: Vec<_> = reign.tip.roster.iter().map(|entry| entry.added.joined).collect();
-                let lost = |joined: &Joined| {
-                    *joined != self.me.joined && (reign.leaving.contains_key(joined) || !self.olm.is_open(*joined))
-                };
-                let unopened = members.iter().any(|joined| lost(joined) && !reign.leaving.contains_key(joined));
-                let remove = members.into_iter().filter(lost).collect();
+                let others = reign.tip.roster.iter().filter(|entry| entry.added.joined != self.me.joined);
+                let others: Vec<_> = others.map(|entry| &entry.added).collect();
+                let leaves = |added: &&Added| reign.leaving.contains_key(&added.joined);
+                let unopened = |added: &&Added| !self.olm.is_open(added.join);
+                let remove = others.iter().copied().filter(|added| leaves(added) || unopened(added));
+                let remove = remove.map(|added| added.joined).collect();
+                let unopened = others.iter().any(|added| unopened(added) && !leaves(added));
                 (!unopened || now >= until).then(|| Plan { cause, add: Vec::new(), remove })
             }
             Phase::Ruling => {
@@ -197,11 +202,12 @@ impl Call {
 
     /// Joiners come in by order number: one that waits for its key holds up those behind it, one that can never come in
     /// does not.
-    fn ready_joiners(&self, reign: &Reign) -> Vec<crate::wire::sealed::Added> {
+    fn ready_joiners(&self, reign: &Reign) -> Vec<Added> {
         let room = limits::MEMBERS.saturating_sub(reign.tip.roster.iter().count());
         let joiners = reign.waiting.iter().filter(|joined| !self.claims.is_rejected(**joined));
-        let ready = joiners.take_while(|joined| self.olm.is_open(**joined)).take(room);
-        ready.filter_map(|joined| self.claims.get(*joined)).map(|claim| claim.added).collect()
+        let claims = joiners.filter_map(|joined| self.claims.get(*joined)).map(|claim| claim.added);
+        let ready = claims.take_while(|added| self.olm.is_open(added.join));
+        ready.take(room.min(limits::JOINERS_PER_COMMIT)).collect()
     }
 
     /// Makes a commit and sends it. It is installed when the relay has sequenced it.
@@ -230,11 +236,20 @@ impl Call {
         let Upload { commit, broadcast, .. } = upload;
         let added: Vec<_> = commit.add.iter().map(|added| added.joined).collect();
         let removed = commit.remove.clone();
-        ctx.send(Commit { epoch, add: added.clone(), remove: removed.clone(), broadcast, grants });
         let Some(reign) = &mut self.reign else { return Ok(()) };
-        for joined in added.into_iter().filter(|joined| *joined != self.me.joined) {
+        let stranded = std::mem::take(&mut reign.stranded);
+        let remove = removed.iter().copied().chain(stranded).collect();
+        ctx.send(Commit { epoch, add: added.clone(), remove, broadcast, grants });
+        for joined in added.iter().copied().filter(|joined| *joined != self.me.joined) {
             reign.waiting.remove(&joined);
             reign.expected.insert(joined, (ctx.now + ctx.config.presence, epoch));
+        }
+        if commit.cause == Cause::LeadChange {
+            // Whom the last lead had proof of is not known here: an acknowledgement of this epoch is one.
+            let until = ctx.now + ctx.config.presence * PRESENCE_AFTER_CHANGE;
+            let members = tip.roster.iter().map(|entry| entry.added.joined);
+            let others = members.filter(|joined| *joined != self.me.joined);
+            reign.expected.extend(others.map(|joined| (joined, (until, epoch))));
         }
         reign.leaving.retain(|joined, _| !removed.contains(joined));
         if !ratchets {
@@ -244,7 +259,7 @@ impl Call {
         reign.phase = Phase::Ruling;
         reign.session = Some(session);
         reign.tip = tip.clone();
-        let staged = Staged { tip, cause: commit.cause, session: inbound, index, removed, since: ctx.now };
+        let staged = Staged { tip, cause: commit.cause, session: inbound, index, added, removed, since: ctx.now };
         reign.staged.push_back(staged);
         Ok(())
     }
@@ -266,6 +281,9 @@ impl Call {
                 Err(event) => {
                     ctx.alarm(event);
                     self.claims.reject(joined);
+                    if let Some(reign) = &mut self.reign {
+                        reign.strand(joined);
+                    }
                 }
             }
         }
@@ -346,7 +364,7 @@ impl Call {
                 (Some(rekey), false) => (OlmType::Rekey, rekey.expose().as_slice()),
                 (None, false) => continue,
             };
-            let sealed = self.seal_olm((joined, entry.end()), (instance, tip.epoch), kind, rest);
+            let sealed = self.seal_olm(entry.end(), (instance, tip.epoch), kind, rest);
             grants.push((joined, sealed.map_err(|_| InternalError::Crypto)?));
         }
         Ok(grants)
@@ -367,13 +385,13 @@ impl Call {
         {
             session.forget_before(staged.index);
         }
-        for joined in &staged.removed {
-            self.olm.forget(*joined);
-        }
+        let (added, removed) = (staged.added.clone(), staged.removed.clone());
         let Staged { tip: Tip { transcript, roster, .. }, cause, session, index, .. } = staged;
         let lead = self.me.joined;
-        let install = Install { instance, epoch, cause, lead, transcript, roster, session, index };
-        self.install(ctx, install).map_err(|_| CommitError::Session)
+        let install = Install { instance, epoch, cause, lead, transcript, roster, session, index, body: None };
+        self.install(ctx, install).map_err(|_| CommitError::Session)?;
+        self.claims.commit(&added, &removed);
+        Ok(())
     }
 
     /// A member holds an epoch.
@@ -385,6 +403,9 @@ impl Call {
             ctx.alarm(SecurityEvent::BadAck { from });
         } else {
             reign.acknowledge(ctx.now, from, epoch);
+            if reign.expected.remove(&from).is_some() {
+                ctx.event(Event::MemberPresent(from));
+            }
         }
     }
 

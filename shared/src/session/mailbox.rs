@@ -25,8 +25,11 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Keeps a message; the oldest goes when there are too many.
+    /// Keeps a message; the oldest goes when there are too many, and a sender has its share and no more.
     pub(super) fn hold(&mut self, now: Timestamp, message: Waiting) {
+        if self.waiting.iter().filter(|(_, held)| held.from == message.from).count() >= limits::HELD_MESSAGES_OF_ONE {
+            return;
+        }
         if self.waiting.len() >= limits::HELD_MESSAGES {
             self.waiting.pop_front();
         }

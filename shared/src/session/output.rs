@@ -121,8 +121,10 @@ pub enum Event {
 pub enum EndReason {
     /// This device left.
     Left,
-    /// The lead removed this device.
+    /// The relay says that the lead removed this device. A device that is out cannot check it.
     Removed,
+    /// This device is to lead and has not followed the call so far, or the relay refused its commit: it must join afresh.
+    OutOfStep,
     /// The relay closed with this code.
     Closed(Code),
     /// The relay speaks none of our protocol versions: the newest of each.

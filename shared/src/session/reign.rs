@@ -15,6 +15,9 @@ use crate::{
 /// Requests for a new session that are granted: one in this time, whoever asks. Each costs a message to every member.
 const ROTATION_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long a commit may be under way to the relay and back before the application is told.
+const STALL_TIME: Duration = Duration::from_secs(5);
+
 /// The reign of this device.
 pub(super) struct Reign {
     pub(super) term: Term,
@@ -32,6 +35,8 @@ pub(super) struct Reign {
     pub(super) pending: VecDeque<Pending>,
     /// Present and not in the roster of the tip.
     pub(super) waiting: BTreeSet<Joined>,
+    /// Present, and no commit can add them any more.
+    pub(super) stranded: BTreeSet<Joined>,
     /// In the roster of the tip and to be removed, with the reason.
     pub(super) leaving: BTreeMap<Joined, Cause>,
     /// Somebody wants a new session.
@@ -45,6 +50,8 @@ pub(super) struct Reign {
     /// Until when an acknowledgement of each recent epoch is in time.
     deadlines: BTreeMap<Epoch, Timestamp>,
     asked: Option<Timestamp>,
+    /// It was said that the relay does not pass on our commits.
+    stalled: bool,
 }
 
 /// How far a reign has come.
@@ -70,6 +77,7 @@ pub(super) struct Staged {
     pub(super) cause: Cause,
     pub(super) session: Option<InboundGroup>,
     pub(super) index: u32,
+    pub(super) added: Vec<Joined>,
     pub(super) removed: Vec<Joined>,
     pub(super) since: Timestamp,
 }
@@ -110,6 +118,8 @@ impl Reign {
             staged: VecDeque::new(),
             pending: VecDeque::new(),
             waiting: BTreeSet::new(),
+            stranded: BTreeSet::new(),
+            stalled: false,
             leaving: BTreeMap::new(),
             rotate: None,
             claiming: BTreeMap::new(),
@@ -122,17 +132,32 @@ impl Reign {
 
     /// Somebody came: the relay pushes a one-time key; if none comes, it is claimed. One who is committed already came
     /// before: the relay says it again when an add crossed with a leave.
-    pub(super) fn arrive(&mut self, joined: Joined, due: Timestamp) {
+    pub(super) fn arrive(&mut self, joined: Joined, due: Timestamp, keyless: bool) {
+        if keyless {
+            self.claiming.insert(joined, Claiming { due, tries: 0 });
+        }
         if self.tip.roster.contains(joined) {
             return;
         }
-        self.waiting.insert(joined);
-        self.claiming.insert(joined, Claiming { due, tries: 0 });
+        if self.tip.roster.highest().is_some_and(|highest| joined <= highest) {
+            // Others came in before it: its number has passed, and it can only join again.
+            self.stranded.insert(joined);
+        } else {
+            self.waiting.insert(joined);
+        }
+    }
+
+    /// Somebody can never be added: the relay is told with the next commit, so that the device can join again.
+    pub(super) fn strand(&mut self, joined: Joined) {
+        if self.waiting.remove(&joined) {
+            self.stranded.insert(joined);
+        }
     }
 
     /// Somebody is gone.
     pub(super) fn depart(&mut self, joined: Joined, cause: Cause) {
         self.waiting.remove(&joined);
+        self.stranded.remove(&joined);
         self.claiming.remove(&joined);
         self.expected.remove(&joined);
         self.pending.iter_mut().for_each(|pending| {
@@ -245,12 +270,25 @@ impl Reign {
         self.pending.front().map(|oldest| oldest.since + activation(oldest.ratcheted, config))
     }
 
+    /// The epoch of a commit that the relay has kept to itself for too long, told once.
+    pub(super) fn stall(&mut self, now: Timestamp) -> Option<Epoch> {
+        let oldest = self.staged.front().filter(|_| !self.stalled)?;
+        let stalled = (now.since(oldest.since) >= STALL_TIME).then_some(oldest.tip.epoch);
+        self.stalled = stalled.is_some();
+        stalled
+    }
+
     /// Joiners whose time to show themselves is over are to be removed.
     pub(super) fn expire_expected(&mut self, now: Timestamp) {
         let silent = self.expected.iter().filter(|(_, (until, _))| *until <= now);
         for joined in silent.map(|(joined, _)| *joined).collect::<Vec<_>>() {
             self.depart(joined, Cause::Remove);
         }
+    }
+
+    /// No epoch is on its way: there is time to prepare the next one.
+    pub(super) fn is_idle(&self) -> bool {
+        self.phase == Phase::Ruling && self.staged.is_empty() && self.pending.is_empty()
     }
 
     /// When something here is due next.
@@ -261,8 +299,9 @@ impl Reign {
         };
         let rotation =
             (self.session.is_some() && self.rotate.is_none()).then_some(self.session_since + config.rotation);
+        let stall = self.staged.front().filter(|_| !self.stalled).map(|staged| staged.since + STALL_TIME);
         let claims = self.claiming.values().map(|claiming| claiming.due);
         let expected = self.expected.values().map(|(until, _)| *until);
-        begin.into_iter().chain(rotation).chain(self.deadline(config)).chain(claims).chain(expected).min()
+        begin.into_iter().chain(rotation).chain(stall).chain(self.deadline(config)).chain(claims).chain(expected).min()
     }
 }

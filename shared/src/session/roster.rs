@@ -1,10 +1,13 @@
 //! The members that the lead has committed: what holds keys, and what succession is computed from.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{error::RosterError, output::MemberInfo};
 use crate::{
-    id::{Ed25519Key, Instance, JoinId, Joined, RosterHash, Seat},
+    id::{Curve25519Key, Ed25519Key, Instance, Joined, RosterHash, Seat},
     limits,
     wire::sealed::{Added, OlmEnd, roster_hash},
 };
@@ -14,16 +17,16 @@ use crate::{
 pub(crate) struct Entry {
     /// What the commit said.
     pub(crate) added: Added,
-    /// The join that the card came with.
-    pub(crate) join: JoinId,
-    /// The rest of the card.
+    /// The card.
     pub(crate) info: Arc<MemberInfo>,
+    /// The card's Olm identity key.
+    pub(crate) curve25519: Curve25519Key,
 }
 
 impl Entry {
     /// This member as one end of an Olm message.
     pub(crate) fn end(&self) -> OlmEnd {
-        OlmEnd { ed25519: self.info.ed25519, join: self.join }
+        OlmEnd { ed25519: self.info.ed25519, join: self.added.join }
     }
 }
 
@@ -32,6 +35,7 @@ impl Entry {
 pub(crate) struct Roster {
     entries: BTreeMap<Joined, Entry>,
     senders: Arc<BTreeMap<Seat, Ed25519Key>>,
+    devices: BTreeSet<Ed25519Key>,
     /// The highest order number that was ever committed; a later member has a higher one.
     highest: Option<Joined>,
 }
@@ -57,11 +61,15 @@ impl Roster {
         for joined in remove {
             let entry = next.entries.remove(joined).ok_or(RosterError::NotThere(*joined))?;
             senders.remove(&entry.added.seat);
+            next.devices.remove(&entry.info.ed25519);
         }
         for entry in add {
             let Added { seat, joined, .. } = entry.added;
             if next.highest.is_some_and(|highest| joined <= highest) {
                 return Err(RosterError::OutOfOrder(joined));
+            }
+            if !next.devices.insert(entry.info.ed25519) {
+                return Err(RosterError::DeviceTwice(joined));
             }
             if senders.insert(seat, entry.info.ed25519).is_some() {
                 return Err(RosterError::SeatTaken(joined));
@@ -88,6 +96,10 @@ impl Roster {
         if self.senders.contains_key(&seat) || before.iter().any(|other| other.added.seat == seat) {
             return Err(RosterError::SeatTaken(joined));
         }
+        let device = entry.info.ed25519;
+        if self.devices.contains(&device) || before.iter().any(|other| other.info.ed25519 == device) {
+            return Err(RosterError::DeviceTwice(joined));
+        }
         if self.entries.len() + before.len() >= limits::MEMBERS {
             return Err(RosterError::TooMany);
         }
@@ -97,6 +109,11 @@ impl Roster {
     /// See [`roster_hash`].
     pub(crate) fn hash(&self) -> RosterHash {
         roster_hash(self.entries.values().map(|entry| &entry.added))
+    }
+
+    /// The highest order number that was ever committed.
+    pub(crate) fn highest(&self) -> Option<Joined> {
+        self.highest
     }
 
     pub(crate) fn get(&self, joined: Joined) -> Option<&Entry> {
@@ -138,16 +155,16 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{CardHash, Role};
+    use crate::id::{CardHash, JoinId, Role};
 
     fn entry(seat: u16, joined: u64, role: Role) -> Entry {
         let (seat, joined) = (Seat(seat), Joined(joined));
         let ed25519 = Ed25519Key::new([u8::try_from(joined.0).expect("small"); 32]);
         let info = MemberInfo { seat, joined, role, user: String::new(), name: String::new(), ed25519 };
         Entry {
-            added: Added { seat, joined, role, card: CardHash::new([0; 32]) },
-            join: JoinId::new([0; 32]),
+            added: Added { seat, joined, role, card: CardHash::new([0; 32]), join: JoinId::new([0; 32]) },
             info: Arc::new(info),
+            curve25519: Curve25519Key::new([0; 32]),
         }
     }
 

@@ -115,9 +115,11 @@ pub struct Added {
     pub role: Role,
     /// Hash of the card.
     pub card: CardHash,
+    /// The join that the card came with: the same for all members, whichever proof a relay shows them.
+    pub join: JoinId,
 }
 
-/// `SHA-256("conclave/1 roster" ‖ for each member by joined: seat (u16 BE) ‖ joined (u64 BE) ‖ role (u8) ‖ card hash (32))`
+/// `SHA-256("conclave/1 roster" ‖ for each member by joined: seat (u16 BE) ‖ joined (u64 BE) ‖ role (u8) ‖ card hash (32) ‖ join id (32))`
 ///
 /// The members come in ascending order of `joined`.
 #[must_use]
@@ -128,6 +130,7 @@ pub fn roster_hash<'a>(members: impl IntoIterator<Item = &'a Added>) -> RosterHa
         bytes.extend_from_slice(&added.joined.0.to_be_bytes());
         bytes.push(added.role.as_byte());
         bytes.extend_from_slice(added.card.as_bytes());
+        bytes.extend_from_slice(added.join.as_bytes());
     }
     RosterHash::new(sha256(&[&bytes]))
 }
@@ -297,8 +300,11 @@ impl OlmContext<'_> {
     }
 }
 
-/// Additional data of a sealed application message: `label ‖ term ‖ count ‖ n (u64 BE) ‖ to (u64 BE, 0 for all)`.
+/// Additional data of a sealed application message: `label ‖ term ‖ count ‖ n (u64 BE)`, then `0x00` for all or
+/// `0x01 ‖ joined (u64 BE)` for one.
 #[must_use]
 pub fn message_aad(epoch: Epoch, n: u64, to: Option<Joined>) -> Vec<u8> {
-    [label::SEALED, &epoch.to_bytes(), &n.to_be_bytes(), &to.map_or(0, |to| to.0).to_be_bytes()].concat()
+    let mut aad = [label::SEALED, &epoch.to_bytes(), &n.to_be_bytes(), &[u8::from(to.is_some())]].concat();
+    aad.extend(to.iter().flat_map(|to| to.0.to_be_bytes()));
+    aad
 }

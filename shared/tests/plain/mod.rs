@@ -67,6 +67,12 @@ pub struct World {
     joins: u64,
     pub lead: Option<(Term, Joined)>,
     term: u32,
+    /// This member's socket closes just before the next commit is sequenced.
+    pub crossing: Option<usize>,
+    /// So many commits are refused.
+    pub refuse_commits: usize,
+    /// Joiners and bytes of each commit.
+    pub commits: Vec<(usize, usize)>,
     queue: VecDeque<(usize, ToRelay)>,
     inbox: VecDeque<(usize, ToClient)>,
 }
@@ -83,6 +89,9 @@ impl World {
             joins: 0,
             lead: None,
             term: 0,
+            crossing: None,
+            refuse_commits: 0,
+            commits: Vec::new(),
             queue: VecDeque::new(),
             inbox: VecDeque::new(),
         }
@@ -188,6 +197,14 @@ impl World {
         }
     }
 
+    /// The relay makes up a member that is nobody: the same device as another.
+    pub fn make_up(&mut self, joined: Joined, of: Joined) {
+        let of = &self.seats[&of];
+        let claim = MemberClaim { joined, present: false, ..of.claim.clone() };
+        let seated = Seated { claim, keys: of.keys.clone(), used: 9, at: 0 };
+        self.seats.insert(joined, seated);
+    }
+
     fn at(&mut self) -> At {
         self.sequence += 1;
         At(RELAY, Sequence(self.sequence))
@@ -219,7 +236,19 @@ impl World {
                 let keys = claim.of.into_iter().filter_map(|joined| self.take_key(joined)).collect();
                 self.inbox.push_back((index, Claimed { keys }.into()));
             }
-            ToRelay::Commit(commit) if self.lead == Some((commit.epoch.term(), from)) => self.commit(from, &commit),
+            ToRelay::Commit(commit) if self.lead == Some((commit.epoch.term(), from)) => {
+                if self.refuse_commits > 0 {
+                    self.refuse_commits -= 1;
+                    let refusal = wire::Refusal { code: wire::code::Code::OutOfOrder, message: String::new() };
+                    return self.inbox.push_back((index, refusal.into()));
+                }
+                if let Some(index) = self.crossing.take() {
+                    self.cut(index);
+                }
+                let bytes = wire::encode(&ToRelay::Commit(commit.clone())).len();
+                self.commits.push((commit.add.len(), bytes));
+                self.commit(from, &commit);
+            }
             ToRelay::Ack(ack) => {
                 let event = Acked { at: self.at(), from, epoch: ack.epoch, mac: ack.mac };
                 let lead = self.lead.map(|(_, lead)| self.seats[&lead].at);
@@ -258,7 +287,8 @@ impl World {
         let role = member.role;
         let claim = MemberClaim { seat, joined, role, card: join.card, proof, committed: false, present: true };
         self.seats.insert(joined, Seated { claim: claim.clone(), keys: join.keys, used: 0, at: index });
-        let members = self.seats.values().map(|seated| seated.claim.clone()).collect();
+        let listed = self.seats.values().map(|seated| &seated.claim).filter(|claim| claim.present || claim.committed);
+        let members = listed.cloned().collect();
         let welcome = Welcome {
             at: At(RELAY, Sequence(self.sequence)),
             call: CallName::new("demo").unwrap(),
@@ -315,9 +345,6 @@ impl World {
     fn gone(&mut self, joined: Joined, reason: LeftReason) {
         let seated = self.seats.get_mut(&joined).unwrap();
         seated.claim.present = false;
-        if !seated.claim.committed {
-            self.seats.remove(&joined);
-        }
         let event = MemberLeft { at: self.at(), joined, reason };
         self.all(None, &event.into());
         if self.lead.is_some_and(|(_, lead)| lead == joined) {
