@@ -260,6 +260,6 @@ fn refuse(state: State, Refusal { code, message }: Refusal, out: &mut Vec<Output
     match &state {
         // Some members may hold the commit that the relay refuses now: nothing can be built beside it.
         State::Seated(call) if refusal_of_a_commit && call.has_staged() => Err(EndReason::OutOfStep),
-        _ => Ok(state),
+        State::Fresh | State::Joining(_) | State::Seated(_) | State::Ended => Ok(state),
     }
 }
