@@ -148,6 +148,26 @@ test('a third tab ratchets, closing it makes a new session, and without a bot th
   await ben.close();
 });
 
+test('offers that cross do no harm', async () => {
+  const call = 'glare';
+  const [ana, ben] = [await Person.join(browser, relay, call, 'Ana'), await Person.join(browser, relay, call, 'Ben')];
+  await ana.decrypts(1);
+  const before = await ana.signaling();
+  for (let i = 0; i < 5; i += 1) await Promise.all([ana.restartIce(), ben.restartIce()]);
+  await until('both sides agreeing again', 10_000, async () => {
+    const both = [...(await ana.signaling()), ...(await ben.signaling())];
+    return both.every(({ state }) => state === 'stable') && (await ana.signaling())[0]?.ufrag !== before[0]?.ufrag;
+  });
+  const then = await ana.counted();
+  await pause(2000);
+  expect((await ana.counted()).decoded - then.decoded).toBeGreaterThan(10);
+  expect([...ana.complaints, ...ben.complaints]).toEqual([]);
+  // The same connection all along.
+  expect(await ana.signaling()).toHaveLength(1);
+  await ana.close();
+  await ben.close();
+});
+
 test('a connection that breaks is made again', async () => {
   const call = 'broken';
   const [ana, ben] = [await Person.join(browser, relay, call, 'Ana'), await Person.join(browser, relay, call, 'Ben')];

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
-import { openBrowser, Person } from './lib/page.ts';
+import { FOREIGN_NAME, openBrowser, Person } from './lib/page.ts';
 import { ROOT, SCREENSHOTS } from './lib/paths.ts';
 import { pause, Relay, say, type Program } from './lib/programs.ts';
 
@@ -164,6 +164,15 @@ test('a full call, a refused token and a relay that wants one are said in words'
   await eve.page.locator('.room').waitFor();
   await eve.close();
   await strict.stop();
+});
+
+test('a page without https is told so', async () => {
+  const page = await (await browser.newContext()).newPage();
+  await page.goto(`http://${FOREIGN_NAME}:${relay.port}/?call=demo`);
+  await page.getByRole('heading', { name: 'This page was not loaded securely' }).waitFor();
+  await page.getByText('Open the same address with https:// in front.').waitFor();
+  expect(await findings(page)).toEqual([]);
+  await page.close();
 });
 
 test('a browser that cannot protect a call is told so, before it is asked for anything', async () => {

@@ -1,5 +1,7 @@
 /** The SDK by itself: messages, rotation, and errors that a program can match. */
 
+import { createHash } from 'node:crypto';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -25,6 +27,22 @@ async function open(): Promise<Page> {
   const page = await (await browser.newContext()).newPage();
   await page.goto(`${relay.url}/laboratory/laboratory.html`);
   return page;
+}
+
+/** Says a challenge that names this version, as one text frame (RFC 6455 section 5.2), and nothing more. */
+async function relayOfVersion(version: number): Promise<{ url: string; close(): void }> {
+  const server = createHttpServer();
+  server.on('upgrade', (request, socket) => {
+    const key = `${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
+    const accept = createHash('sha1').update(key).digest('base64');
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+    const zeros = (bytes: number): string => Buffer.alloc(bytes).toString('base64url');
+    // Two bytes of length are for 126 bytes and more.
+    const text = JSON.stringify({ challenge: { versions: [version], nonce: zeros(32), relay: zeros(16) } }).padEnd(200);
+    socket.write(Buffer.concat([Buffer.from([0x81, 126, text.length >> 8, text.length & 0xff]), Buffer.from(text)]));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, close: () => server.close() };
 }
 
 async function join(call: string, user: string): Promise<{ page: Page; joined: number }> {
@@ -88,4 +106,11 @@ test('a join that cannot work says why', async () => {
   const { port } = silent.address() as AddressInfo;
   expect(await failure({ token, url: `http://127.0.0.1:${port}`, after: 300 })).toMatchObject({ code: 'aborted', retryable: false });
   silent.close();
+  // A relay from the future.
+  const newer = await relayOfVersion(2);
+  expect(await failure({ token, url: newer.url })).toMatchObject({
+    code: 'version',
+    message: 'The relay speaks protocol version 2, this page version 1: this page is older than the relay.',
+  });
+  newer.close();
 });

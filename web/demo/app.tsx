@@ -12,6 +12,7 @@ import type { Remedy } from './words.ts';
 export function App({ session }: { session: Session }) {
   const [, setDrawn] = useState(0);
   useEffect(() => session.subscribe(() => setDrawn((drawn) => drawn + 1)), [session]);
+  useEffect(() => announce(session), [session, session.stage]);
   switch (session.stage) {
     case 'lobby':
       return <Lobby session={session} />;
@@ -25,6 +26,14 @@ export function App({ session }: { session: Session }) {
   }
 }
 
+/** A new screen: the tab says where one is, and who uses the keyboard or hears the page begins at its heading. */
+function announce(session: Session): void {
+  const inCall = session.stage === 'call' || session.stage === 'joining';
+  document.title = inCall ? `${session.entry.call} · Conclave` : 'Conclave';
+  const focused = document.activeElement;
+  if (session.stage !== 'lobby' && (focused === null || focused === document.body)) document.querySelector('h1')?.focus();
+}
+
 function Joining({ session }: { session: Session }) {
   const words =
     session.joinStage === 'connecting'
@@ -33,7 +42,7 @@ function Joining({ session }: { session: Session }) {
   return (
     <main class="notice">
       <Mark />
-      <h1>Joining {session.entry.call}</h1>
+      <h1 tabIndex={-1}>Joining {session.entry.call}</h1>
       <p role="status">{words}</p>
       <div class="progress" aria-hidden="true" />
       <button type="button" class="plain" onClick={() => session.leave()}>
@@ -63,7 +72,7 @@ function Over({ session }: { session: Session }) {
   return (
     <main class="notice">
       <Mark />
-      <h1>{title}</h1>
+      <h1 tabIndex={-1}>{title}</h1>
       <p role={stage === 'away' ? 'status' : 'alert'}>{text}</p>
       {stage === 'away' && <p class="dim">Trying again in {backIn} s.</p>}
       <div class="row">

@@ -21,7 +21,9 @@ export function Room({ session }: { session: Session }) {
     <div class="room">
       <RoomHead session={session} />
       <main class="stage">
-        <h1 class="unseen-text">Call {session.entry.call}</h1>
+        <h1 class="unseen-text" tabIndex={-1}>
+          Call {session.entry.call}
+        </h1>
         <ul class="tiles" data-count={Math.min(shown.length, 9)} aria-label="Pictures">
           {shown.map((person) => (
             <Tile key={person.member.joined} person={person} session={session} />

@@ -5,6 +5,9 @@ import { chromium, type Browser, type BrowserContext, type Page } from 'playwrig
 import { CHROMIUM } from './paths.ts';
 import { until, type Relay } from './programs.ts';
 
+/** Leads to this machine, but is not known to: a page from there is not secure. */
+export const FOREIGN_NAME = 'relay.example';
+
 const FLAGS = [
   '--disable-gpu',
   '--disable-quic',
@@ -15,6 +18,8 @@ const FLAGS = [
   '--autoplay-policy=no-user-gesture-required',
   '--use-fake-device-for-media-stream=fps=15',
   '--allow-loopback-in-peer-connection',
+  // A name for the relay that browsers do not take for this machine.
+  `--host-resolver-rules=MAP ${FOREIGN_NAME} 127.0.0.1`,
 ];
 
 /** Starts the browser. With `camera: false` it refuses camera and microphone, as a person may. */
@@ -149,6 +154,23 @@ export class Person {
       }
       return [...names].toSorted();
     });
+  }
+
+  /** Starts ICE anew on every connection, which makes an offer. */
+  async restartIce(): Promise<void> {
+    await this.page.evaluate(() => {
+      for (const connection of window.counted.keys()) connection.restartIce();
+    });
+  }
+
+  /** The state of every connection: `stable`, and the ICE user name of this side. */
+  async signaling(): Promise<{ state: string; ufrag: string }[]> {
+    return this.page.evaluate(() =>
+      [...window.counted.keys()].map(({ signalingState, currentLocalDescription }) => ({
+        state: signalingState,
+        ufrag: /ice-ufrag:(\S+)/.exec(currentLocalDescription?.sdp ?? '')?.[1] ?? '',
+      })),
+    );
   }
 
   /** Breaks every connection of this page, as a network may. */
