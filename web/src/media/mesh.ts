@@ -30,13 +30,17 @@ export interface MeshEvents {
 const PEERS = 32;
 /** How often a connection that failed is made anew. */
 const REBUILDS = 3;
+/** How often a member may ask for that in a row: a connection costs more to make than to ask for. */
+const RENEWALS = 8;
 /** After so long a second hello goes to those who have not answered: they may not have held the key yet. */
 const SECOND_HELLO = 3000;
 
 interface Entry {
   peer: Peer | undefined;
   sends: Sends;
+  /** Since it was connected last: made anew by this side, and at the wish of the other. */
   rebuilds: number;
+  renewals: number;
 }
 
 /** The mesh of one call. */
@@ -147,8 +151,10 @@ export class Mesh extends Emitter<MeshEvents> {
     if (!this.#initiates(from)) {
       // The other came first and has only now a mesh: it needs to hear of this one.
       if (!known) this.#send(from, { type: 'hello', sends: this.#sends() }, true);
-    } else if (!known?.peer || again) {
-      this.#connect(from, known?.peer ? known.peer.n + 1 : 0);
+    } else if (!known?.peer) {
+      this.#connect(from, 0);
+    } else if (again && this.#mayRenew(known)) {
+      this.#connect(from, known.peer.n + 1);
     }
   }
 
@@ -158,7 +164,7 @@ export class Mesh extends Emitter<MeshEvents> {
       entry.sends = sends;
       this.#changed(entry);
     } else if (this.#entries.size < PEERS) {
-      this.#entries.set(from, { peer: undefined, sends, rebuilds: 0 });
+      this.#entries.set(from, { peer: undefined, sends, rebuilds: 0, renewals: 0 });
     }
   }
 
@@ -167,7 +173,12 @@ export class Mesh extends Emitter<MeshEvents> {
     if (this.#initiates(from)) return;
     const entry = this.#entries.get(from);
     if (!entry) this.#setSends(from, { audio: false, video: false });
-    if (!entry?.peer || n > entry.peer.n) this.#connect(from, n);
+    if (!entry?.peer || (n > entry.peer.n && this.#mayRenew(entry))) this.#connect(from, n);
+  }
+
+  #mayRenew(entry: Entry): boolean {
+    entry.renewals += 1;
+    return entry.renewals <= RENEWALS;
   }
 
   #toPeer(from: number, signal: Extract<Signal, { type: 'description' | 'candidates' }>): void {
@@ -198,7 +209,7 @@ export class Mesh extends Emitter<MeshEvents> {
     const entry = this.#entries.get(joined);
     if (!entry || entry.peer !== peer) return;
     this.#changed(entry);
-    if (peer.state === 'connected') entry.rebuilds = 0;
+    if (peer.state === 'connected') entry.rebuilds = entry.renewals = 0;
     if (peer.state !== 'failed') return;
     entry.rebuilds += 1;
     if (entry.rebuilds > REBUILDS) this.emit('error', new ConclaveError('connection_failed', { member: joined }));
