@@ -423,9 +423,8 @@ fn one_device_has_one_entry() {
     }
     world.input(0, Input::Received(Claimed { keys: vec![ClaimedKey { joined: Joined(9), ..key }] }.into()));
     world.tamper = Box::new(|_, mut m| {
-        match &mut m {
-            ToClient::Commit(c) => c.at.1.0 += 200,
-            _ => {}
+        if let ToClient::Commit(c) = &mut m {
+            c.at.1.0 += 200;
         }
         vec![m]
     });

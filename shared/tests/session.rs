@@ -1,6 +1,7 @@
 //! Whole calls of real sessions over a plain relay in memory.
 #![cfg(feature = "audit")]
 #![allow(
+    dead_code,
     missing_docs,
     unreachable_pub,
     clippy::wildcard_enum_match_arm,

@@ -35,6 +35,7 @@ const RELAY_CODES = {
 const LOCAL_CODES = {
   insecure_context: [false, 'Encrypted calls need a page on https, or on localhost.'],
   unsupported_browser: [false, 'This browser cannot encrypt media in a worker.'],
+  out_of_step: [true, 'This device could not follow the call and has to join again.'],
   aborted: [false, 'Joining was aborted.'],
   bad_options: [false, 'A join option is not what it should be.'],
   token_unavailable: [true, 'No access token could be had.'],

@@ -84,6 +84,8 @@ pub(super) struct Call {
     /// A commit of the lawful lead was sequenced that this device could not follow.
     pub(super) out_of_step: bool,
     keys_sent: Option<Timestamp>,
+    /// When the last input came: what was due then is done.
+    woken: Timestamp,
     /// The newest event taken in, and of which life of the relay.
     at: At,
 }
@@ -137,6 +139,7 @@ impl Call {
             n: 0,
             out_of_step: false,
             keys_sent: None,
+            woken: ctx.now,
             at: welcome.at,
         })
     }
@@ -176,11 +179,18 @@ impl Call {
         let group = self.group.as_ref().and_then(|group| group.epochs.next_timeout());
         let reign = self.reign.as_ref().and_then(|reign| reign.next_timeout(config));
         let idle = self.reign.as_ref().is_some_and(Reign::is_idle) && self.olm.is_unready();
-        [cards, group, reign, idle.then_some(Timestamp::ZERO), self.mailbox.next_timeout()].into_iter().flatten().min()
+        let live = self.group.as_ref().map_or(0, |group| group.epochs.len());
+        let paced = self.reign.as_ref().filter(|reign| reign.is_idle() && reign.has_wishes());
+        let paced = paced.map(|reign| reign.paced(live, config)).filter(|at| *at > self.woken);
+        [cards, group, reign, idle.then_some(Timestamp::ZERO), paced, self.mailbox.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes in one input; then the lead does whatever has become possible.
     pub(super) fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input) -> Result<(), EndReason> {
+        self.woken = ctx.now;
         match input {
             Input::Received(message) => self.receive(ctx, message)?,
             Input::Command(command) => self.command(ctx, command)?,

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::{
     call::{Call, Ctx},
     commit::{broadcast_hash, unbind},
+    config::Config,
     error::{CommitError, InternalError, SecurityEvent},
     group::Install,
     output::Event,
@@ -89,7 +90,7 @@ impl Call {
         self.activate_ready(ctx)?;
         // A leave goes on top of a commit in flight, so there is at most one more round than epochs may be pending.
         for _ in 0..=limits::PENDING_EPOCHS {
-            let Some(plan) = self.plan(ctx.now) else { break };
+            let Some(plan) = self.plan(ctx.now, ctx.config) else { break };
             self.stage(ctx, plan)?;
         }
         Ok(())
@@ -171,7 +172,7 @@ impl Call {
     }
 
     /// What the next commit shall do, if one is due and possible.
-    fn plan(&self, now: Timestamp) -> Option<Plan> {
+    fn plan(&self, now: Timestamp, config: &Config) -> Option<Plan> {
         let reign = self.reign.as_ref()?;
         match reign.phase {
             Phase::Beginning(Cause::Start, _) => {
@@ -190,7 +191,7 @@ impl Call {
             }
             Phase::Ruling => {
                 let live = self.group.as_ref().map_or(0, |group| group.epochs.len());
-                if !reign.may_grant(live) {
+                if !reign.may_grant(now, live, config) {
                     return None;
                 }
                 let add = self.ready_joiners(reign);
@@ -257,6 +258,7 @@ impl Call {
             reign.session_since = ctx.now;
         }
         reign.phase = Phase::Ruling;
+        reign.last = ctx.now;
         reign.session = Some(session);
         reign.tip = tip.clone();
         let staged = Staged { tip, cause: commit.cause, session: inbound, index, added, removed, since: ctx.now };

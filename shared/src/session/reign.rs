@@ -15,6 +15,10 @@ use crate::{
 /// Requests for a new session that are granted: one in this time, whoever asks. Each costs a message to every member.
 const ROTATION_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Live epochs from which joins are spread out.
+const PACED_FROM: usize = 6;
+/// Epochs that then begin within the time in which one is wiped: with the active and the pending one, below the bound.
+const PACED_EPOCHS: u32 = 10;
 /// How long a commit may be under way to the relay and back before the application is told.
 const STALL_TIME: Duration = Duration::from_secs(5);
 
@@ -50,6 +54,8 @@ pub(super) struct Reign {
     /// Until when an acknowledgement of each recent epoch is in time.
     deadlines: BTreeMap<Epoch, Timestamp>,
     asked: Option<Timestamp>,
+    /// When the last commit was made.
+    pub(super) last: Timestamp,
     /// It was said that the relay does not pass on our commits.
     stalled: bool,
 }
@@ -120,6 +126,7 @@ impl Reign {
             waiting: BTreeSet::new(),
             stranded: BTreeSet::new(),
             stalled: false,
+            last: Timestamp::ZERO,
             leaving: BTreeMap::new(),
             rotate: None,
             claiming: BTreeMap::new(),
@@ -187,14 +194,27 @@ impl Reign {
     }
 
     /// Whether another epoch may be granted on top of those that are not active yet, given how many are live.
-    pub(super) fn may_grant(&self, live: usize) -> bool {
+    pub(super) fn may_grant(&self, now: Timestamp, live: usize, config: &Config) -> bool {
         let in_flight = self.staged.len() + self.pending.len();
         let live = live + self.staged.len();
         if self.leaving.is_empty() {
-            in_flight == 0 && live < limits::LIVE_EPOCHS.saturating_sub(limits::LIVE_EPOCHS_FOR_REMOVAL)
+            let room = live < limits::LIVE_EPOCHS.saturating_sub(limits::LIVE_EPOCHS_FOR_REMOVAL);
+            in_flight == 0 && room && self.paced(live, config) <= now
         } else {
             in_flight < limits::PENDING_EPOCHS && live < limits::LIVE_EPOCHS
         }
+    }
+
+    /// When the next epoch without a removal may begin: at once while few are live, then so far apart that their number
+    /// settles below the bound. Joiners share an epoch sooner than one of them waits for a wiping.
+    pub(super) fn paced(&self, live: usize, config: &Config) -> Timestamp {
+        let apart = if live < PACED_FROM { Duration::ZERO } else { config.retire / PACED_EPOCHS };
+        self.last + apart
+    }
+
+    /// Whether somebody waits for the next epoch.
+    pub(super) fn has_wishes(&self) -> bool {
+        self.rotate.is_some() || !self.waiting.is_empty()
     }
 
     /// Why the next epoch begins: the gravest of all reasons.

@@ -263,6 +263,7 @@ impl Staying {
         let Event::Ended(reason) = event else { return Ok(None) };
         match *reason {
             EndReason::Left => Ok(Some(Went::Left)),
+            EndReason::OutOfStep => Ok(Some(Went::Lost("this device could not follow the call".to_owned()))),
             EndReason::Disconnected => Ok(Some(Went::Lost("the connection is gone".to_owned()))),
             EndReason::Removed | EndReason::Closed(Code::Removed) => {
                 Err(Failure::Out("the lead removed this device from the call"))

@@ -255,6 +255,7 @@ fn ended(reason: EndReason) -> String {
     match reason {
         EndReason::Left => "left the call; all keys are wiped".to_owned(),
         EndReason::Removed => "removed by the lead; all keys are wiped".to_owned(),
+        EndReason::OutOfStep => "could not follow the call; all keys are wiped".to_owned(),
         EndReason::Closed(code) => format!("closed by the relay: {}", code.sentence()),
         EndReason::Version { relay, ours } => format!("the relay speaks version {relay}, this program {ours}"),
         EndReason::Disconnected => "the connection is gone; all keys are wiped".to_owned(),
