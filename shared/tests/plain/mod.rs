@@ -1,6 +1,7 @@
 //! A call in memory: real sessions, and the plainest relay that could serve them.
 
 use conclave_shared::{
+    frame::Frames,
     id::{
         CallName, Epoch, Fingerprint, Joined, RelayInstance, RelayNonce, Role, Seat, Sequence, Term, Transcript,
         UserName,
@@ -20,7 +21,10 @@ use conclave_shared::{
         signed::{Body, JoinProof, KeyBatch},
     },
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
 
 const RELAY: RelayInstance = RelayInstance::new([9; 16]);
 
@@ -29,6 +33,9 @@ pub struct Member {
     pub events: Vec<Event>,
     pub epochs: BTreeMap<Epoch, (Fingerprint, Transcript)>,
     pub closed: bool,
+    pub frames: Frames,
+    /// What its session has computed so far.
+    pub spent: Duration,
     nonce: RelayNonce,
     role: Role,
 }
@@ -59,6 +66,7 @@ pub type Tamper = Box<dyn FnMut(usize, ToClient) -> Vec<ToClient>>;
 
 pub struct World {
     pub now: Timestamp,
+    pub config: Config,
     pub members: Vec<Member>,
     pub tamper: Tamper,
     pub wire: Vec<(usize, ToClient)>,
@@ -81,6 +89,7 @@ impl World {
     pub fn new() -> Self {
         Self {
             now: Timestamp::from_millis(1),
+            config: Config::default(),
             members: Vec::new(),
             tamper: Box::new(|_, message| vec![message]),
             wire: Vec::new(),
@@ -111,10 +120,13 @@ impl World {
             name: name("device"),
             token: Token("token".into()),
         };
-        let mut session = Session::new(device, profile, Config::default());
-        session.hoard();
+        let frames = Frames::new(device.ed25519());
+        let session = Session::new(device, profile, self.config);
+        #[cfg(feature = "audit")]
+        let session = hoarding(session);
         let nonce = RelayNonce::new([u8::try_from(index % 256).unwrap(); 32]);
-        let member = Member { session, events: vec![], epochs: BTreeMap::new(), closed: false, nonce, role };
+        let (events, epochs, spent) = (vec![], BTreeMap::new(), Duration::ZERO);
+        let member = Member { session, events, epochs, closed: false, frames, spent, nonce, role };
         self.members.push(member);
         let challenge = Challenge { versions: vec![1], nonce, relay: RELAY };
         self.inbox.push_back((index, challenge.into()));
@@ -167,7 +179,10 @@ impl World {
         if self.members[index].closed {
             return;
         }
-        for output in self.members[index].session.handle(self.now, input) {
+        let began = Instant::now();
+        let outputs = self.members[index].session.handle(self.now, input);
+        self.members[index].spent += began.elapsed();
+        for output in outputs {
             let member = &mut self.members[index];
             match output {
                 Output::Send(message) => {
@@ -185,7 +200,8 @@ impl World {
                 }
                 // The socket closes behind what was said on it: no real claim names member 0.
                 Output::Close => self.queue.push_back((index, ToRelay::Claim(wire::Claim { of: vec![Joined(0)] }))),
-                Output::Keys(_) | Output::Persist(_) => {}
+                Output::Keys(update) => member.frames.apply(update),
+                Output::Persist(_) => {}
             }
         }
         // The transcript is known once the step is over.
@@ -394,4 +410,10 @@ impl World {
             assert_eq!(member.alarms(), [], "member {index}");
         }
     }
+}
+
+#[cfg(feature = "audit")]
+fn hoarding(mut session: Session) -> Session {
+    session.hoard();
+    session
 }
