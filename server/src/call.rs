@@ -31,6 +31,7 @@ use conclave_shared::{
         Ack, Acked, At, BodyFrom, Keys, LeftReason, MemberLeft, Olm, OlmFrom, Refusal, ToClient, ToRelay,
         code::Code,
         encode,
+        sealed::Content,
         signed::{Body, Signed, keys_bytes, verify},
     },
 };
@@ -166,7 +167,9 @@ impl Call {
         Ok(())
     }
 
-    /// A signed body: only whom it is for is read here, the signature is for its receivers to check.
+    /// A signed body: only whom it is for, and that somebody leaves, is read here; the signature is for its receivers to
+    /// check. Who says that they leave is gone at once, in the same place of the order for all: between the word and the
+    /// socket's end nobody who is leaving may be named as lead.
     fn body(&mut self, step: &mut Step, from: Joined, signed: Signed) -> Result<(), Refused> {
         let body = Body::parse(&signed).map_err(|error| Refused::because(Code::Malformed, &error))?;
         if let Some(to) = body.to {
@@ -177,6 +180,10 @@ impl Call {
         match body.to {
             Some(to) => self.tell(step, to, &message),
             None => self.tell_all_but(step, from, &message),
+        }
+        let leaves = body.to.is_none() && matches!(Content::parse(&body.content), Ok(Content::Leave(_)));
+        if let Some(connection) = self.members.get(&from).and_then(Member::connection).filter(|_| leaves) {
+            self.depart(step, connection, LeftReason::Left);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use conclave_shared::{
     wire::{Claimed, ClaimedKey, KeysLow, Lead, ToClient, code::Code},
 };
 
-use super::{Call, Refused, Step, member::Member, pool};
+use super::{Call, Refused, Step, pool};
 
 /// Keys in one `claimed`: the message stays under the size that any client accepts (a batch of ten is 620 bytes).
 const CLAIMED_AT_ONCE: usize = 64;
@@ -26,7 +26,10 @@ impl Call {
         if self.reign.is_some() {
             return;
         }
-        let (joined, genesis) = match (self.first(|member| member.committed), self.first(|_| true)) {
+        // A role counts only as committed: another life begins with the first to come, for rosters grow by order of
+        // joining and a lead that came later could never add those before it.
+        let waiting = self.members.values().filter(|member| member.is_present()).map(|member| member.joined).min();
+        let (joined, genesis) = match (self.first_committed(), waiting) {
             (Some(committed), _) => (committed, false),
             (None, Some(waiting)) => (waiting, true),
             (None, None) => return,
@@ -41,8 +44,8 @@ impl Call {
         self.tell_all(step, &Lead { at, term, joined, genesis }.into());
     }
 
-    fn first(&self, may_lead: impl Fn(&Member) -> bool) -> Option<Joined> {
-        let here = self.members.values().filter(|member| member.is_present() && may_lead(member));
+    fn first_committed(&self) -> Option<Joined> {
+        let here = self.members.values().filter(|member| member.is_present() && member.committed);
         here.min_by_key(|member| (member.role, member.joined)).map(|member| member.joined)
     }
 

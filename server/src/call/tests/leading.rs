@@ -50,15 +50,15 @@ fn when_nobody_committed_is_here_the_call_begins_another_life() {
     room.forget();
     room.close(1);
     let inbox = room.take(2);
-    assert_eq!(lead(&inbox[1]), (2, 3, true), "the bot that waits goes first");
+    assert_eq!(lead(&inbox[1]), (2, 2, true), "the first to come: no role is committed");
     let fourth = room.member(4);
     assert_eq!(
         fourth.members.iter().map(|m| (m.joined.0, m.committed)).collect::<Vec<_>>(),
         [(2, false), (3, false), (4, false)]
     );
     assert_eq!(fourth.seat.0, 0, "those before are forgotten with their seats");
-    room.commit(3, (2, 0), &[2, 3], &[]);
-    assert!(matches!(room.take(2).last(), Some(ToClient::Commit(_))));
+    room.commit(2, (2, 0), &[2, 3], &[]);
+    assert!(matches!(room.take(3).last(), Some(ToClient::Commit(_))));
 }
 
 #[test]

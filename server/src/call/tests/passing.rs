@@ -20,7 +20,11 @@ fn three() -> Room {
 }
 
 fn body(to: Option<u64>) -> Signed {
-    let content = serde_json::value::RawValue::from_string(r#"{"leave":{}}"#.into()).expect("JSON");
+    content(to, r#"{"rotate":{}}"#)
+}
+
+fn content(to: Option<u64>, content: &str) -> Signed {
+    let content = serde_json::value::RawValue::from_string(content.into()).expect("JSON");
     Device::new(1).body(&Body { epoch: Epoch(Term(1), 0), n: 1, to: to.map(Joined), content })
 }
 
@@ -37,6 +41,21 @@ fn bodies_go_to_all_others_or_to_the_one_exactly_as_they_were_signed() {
     }
     room.say(2, body(Some(3)));
     assert_eq!((room.take(1).len(), room.take(3).len()), (0, 1));
+}
+
+#[test]
+fn who_says_that_they_leave_is_gone_at_once_and_never_named_as_lead() {
+    let mut room = three();
+    room.commit(1, (1, 0), &[1, 2, 3], &[]);
+    room.forget();
+    room.say(2, content(Some(3), r#"{"leave":{}}"#));
+    assert_eq!(names(&room.take(3)), ["body"], "a leave is for all");
+    room.say(2, content(None, r#"{"leave":{}}"#));
+    assert_eq!(names(&room.take(3)), ["body", "left"]);
+    room.close(1);
+    assert!(matches!(room.take(3).last(), Some(ToClient::Lead(lead)) if lead.joined == Joined(3)));
+    room.close(2);
+    assert_eq!(room.take(3), [], "its socket's end is no news");
 }
 
 #[test]
