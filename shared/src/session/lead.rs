@@ -415,7 +415,13 @@ impl Call {
     pub(super) fn on_olm(&mut self, ctx: &mut Ctx<'_>, from: Joined, message: &OlmMessage) {
         let Some(reign) = &self.reign else { return };
         let bad = SecurityEvent::BadOlm { from };
-        let Some((_, epoch)) = reign.expected.get(&from).copied() else { return ctx.alarm(bad) };
+        let Some((_, epoch)) = reign.expected.get(&from).copied() else {
+            // Somebody who is being removed may have spoken before hearing of it.
+            if reign.stays(from) {
+                ctx.alarm(bad);
+            }
+            return;
+        };
         let instance = reign.instance;
         let Some(end) = self.group.as_ref().and_then(|group| group.roster.get(from)).map(Entry::end) else {
             return ctx.alarm(bad);

@@ -175,6 +175,11 @@ impl Reign {
         }
     }
 
+    /// Whether somebody is in and nothing is under way to take them out.
+    pub(super) fn stays(&self, joined: Joined) -> bool {
+        self.tip.roster.contains(joined) && !self.leaving.contains_key(&joined)
+    }
+
     /// The application wants somebody out; `None` when they are not in.
     pub(super) fn remove(&mut self, joined: Joined) -> Option<()> {
         self.tip.roster.contains(joined).then(|| self.depart(joined, Cause::Remove))
