@@ -1,0 +1,25 @@
+//! Whole calls in virtual time: random runs in `seeds`, what a seed replays in `replay`, what the checks notice in
+//! `planted`, and one scenario per file.
+
+mod activation;
+mod batch;
+mod bot;
+mod crossing;
+mod early_message;
+mod first_member;
+mod join;
+mod joiner_is_lied_to;
+mod lead_goes;
+mod leave;
+mod pipelined;
+mod planted;
+mod replaced;
+mod replay;
+mod replayed;
+mod retire;
+mod seeds;
+mod self_switch;
+mod silent_joiner;
+mod support;
+mod timer;
+mod wrong_lead;

@@ -1,0 +1,60 @@
+//! Random runs, `SEEDS` of them from `SEED` on, over all cores.
+
+use conclave_tests::{random::SEEDED, run::run_seed};
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+#[test]
+fn every_invariant_holds_in_every_random_run() {
+    let first = number("SEED", 1);
+    let count = number("SEEDS", if std::env::var_os("SEED").is_some() { 1 } else { 20 });
+    let began = Instant::now();
+    let next = AtomicU64::new(first);
+    let (reports, failures) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count || !failures.lock().expect("no panic").is_empty() {
+                break;
+            }
+            match run_seed(seed) {
+                Ok(report) => reports.lock().expect("no panic").push(report),
+                Err(failure) => failures.lock().expect("no panic").push(failure),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let reports = reports.into_inner().expect("no panic");
+    let virtual_time: f64 = reports.iter().map(|report| report.time.as_secs_f64()).sum();
+    let changes: u64 = reports.iter().map(|report| report.changes).sum();
+    let epochs: usize = reports.iter().map(|report| report.epochs).sum();
+    let entries: u64 = reports.iter().map(|report| report.entries).sum();
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "{} runs, {changes} joins and leaves, {epochs} epochs, {entries} deliveries, {virtual_time:.0} s of calls in \
+         {took:.1} s: {:.0} times real time",
+        reports.len(),
+        virtual_time / took
+    );
+    if let Some(failure) = failures.into_inner().expect("no panic").first() {
+        let flags = if SEEDED { "RUSTFLAGS='--cfg getrandom_backend=\"custom\"' " } else { "" };
+        println!("seed {} fails at {:.3} s: {}", failure.seed, failure.at.as_secs_f64(), failure.violation);
+        panic!(
+            "replay: SEED={} {flags}cargo test -p conclave-tests --test sim random_run -- --nocapture",
+            failure.seed
+        );
+    }
+}

@@ -1,0 +1,313 @@
+//! One step after the other: whatever is due next, and what comes of it.
+
+use conclave_shared::{
+    frame::{clear_bytes::Codec, opener::Opened},
+    id::Joined,
+    limits,
+    session::{
+        input::Input,
+        output::{Event, KeyUpdate, Output},
+    },
+    time::Timestamp,
+    wire::{At, ToClient, ToRelay, decode, encode},
+};
+use std::{sync::Arc, time::Duration};
+
+use super::{FRAME_INTERVAL, Happening, World, next};
+use crate::{
+    PeerId,
+    invariants::{Checker, Violation},
+    network::Link,
+    peer::{Line, Peer, Sealed},
+    relay::Does,
+};
+
+/// How often a session may be woken without time passing: it checks cards some at a time.
+const WAKES: usize = 1000;
+/// How long a member may stay in the rosters of new epochs after the relay reported it gone, beyond three messages' time.
+const EXCLUSION_SLACK: Duration = Duration::from_millis(20);
+
+impl World {
+    /// Does what is due next, unless that is later than `until`; false then.
+    pub fn step(&mut self, until: Timestamp) -> bool {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let woken = self.next_wake();
+        let relay = self.relay.next_timeout();
+        let Some(at) = [queued, woken.map(|(at, _)| at), relay].into_iter().flatten().min() else { return false };
+        if at > until {
+            return false;
+        }
+        self.now = self.now.max(at);
+        if let Some((due, peer)) = woken
+            && due == at
+        {
+            self.wake(peer);
+        } else if relay == Some(at) {
+            let does = self.relay.wake(self.now);
+            self.relay_does(does);
+        } else if let Some((_, happening)) = self.queue.pop_first() {
+            self.happen(happening);
+        }
+        true
+    }
+
+    fn next_wake(&self) -> Option<(Timestamp, PeerId)> {
+        let up = self.peers.values().filter(|peer| peer.line == Line::Up && !peer.silent);
+        let due = |peer: &Peer| {
+            let due = [peer.session.next_timeout(), peer.frames.next_timeout()].into_iter().flatten().min()?;
+            Some((due.max(self.now), peer.id))
+        };
+        up.filter_map(due).min()
+    }
+
+    fn wake(&mut self, id: PeerId) {
+        for _ in 0..WAKES {
+            let Some(due) = self.peer(id).session.next_timeout().filter(|due| *due <= self.now) else {
+                return self.release(id);
+            };
+            self.trace.add(self.now, "wake", id.0, &due.as_millis().to_be_bytes());
+            self.input(id, Input::Timeout);
+        }
+        self.violations.push(Violation::Spins(id));
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::ToRelay(from, text) => {
+                self.trace.add(self.now, "to relay", from.0, text.as_bytes());
+                let does = self.relay.receive(self.now, from, &text);
+                self.relay_does(does);
+            }
+            Happening::RelayLoses(peer) => {
+                self.trace.add(self.now, "relay loses", peer.0, &[]);
+                let does = self.relay.disconnect(self.now, peer);
+                self.relay_does(does);
+                self.network.forget(peer);
+            }
+            Happening::ToPeer(to, text) => self.deliver(to, &text),
+            Happening::PeerLoses(peer) => {
+                if self.peer(peer).line == Line::Up {
+                    self.input(peer, Input::Disconnected);
+                    self.peer_mut(peer).line = Line::Down;
+                }
+            }
+            Happening::ToGhost(ghost, text) => self.show(ghost, &text),
+            Happening::Frame(to, frame) => self.frame(to, &frame),
+            Happening::Tick => {
+                self.at(self.now + FRAME_INTERVAL, Happening::Tick);
+                if self.media {
+                    self.connected().into_iter().for_each(|peer| self.seal(peer));
+                }
+            }
+        }
+    }
+
+    fn relay_does(&mut self, does: Vec<Does>) {
+        if self.relay.life != self.life {
+            self.life = self.relay.life;
+            self.model = crate::model::Model::default();
+        }
+        for does in does {
+            match does {
+                Does::Send(to, text) => self.relay_sends(to, &text),
+                Does::Close(peer) => {
+                    let at = self.network.arrival(self.now, Link::Down(peer));
+                    self.at(at, Happening::PeerLoses(peer));
+                }
+            }
+        }
+    }
+
+    fn relay_sends(&mut self, to: PeerId, text: &Arc<str>) {
+        let message = decode::<ToClient>(text, limits::COMMIT_LENGTH).expect("the relay's own message");
+        let observed = self.model.observe(self.now, &message);
+        self.check(observed);
+        if let ToClient::Welcome(_) = message {
+            let life = self.life;
+            self.peer_mut(to).life = life;
+        }
+        if matches!(message, ToClient::Commit(_) | ToClient::Body(_)) {
+            self.show_ghosts(text);
+        }
+        let Some(tamper) = &mut self.tamper else { return self.down(to, Arc::clone(text)) };
+        for message in tamper(to, message) {
+            self.down(to, encode(&message).into());
+        }
+    }
+
+    fn show_ghosts(&mut self, text: &Arc<str>) {
+        let ghosts = self.peers.values().filter(|peer| peer.line == Line::Ghost && peer.life == self.life);
+        for ghost in ghosts.map(|peer| peer.id).collect::<Vec<_>>() {
+            self.at(self.now + Duration::from_millis(1), Happening::ToGhost(ghost, Arc::clone(text)));
+        }
+    }
+
+    fn deliver(&mut self, to: PeerId, text: &str) {
+        let peer = self.peer(to);
+        if peer.line != Line::Up || peer.silent {
+            return;
+        }
+        if peer.deaf_to_activate && text.contains(r#""content":{"activate""#) {
+            return;
+        }
+        self.trace.add(self.now, "to peer", to.0, text.as_bytes());
+        let message = decode::<ToClient>(text, limits::COMMIT_LENGTH).expect("the relay's own message");
+        self.input(to, Input::Received(message));
+    }
+
+    /// Shows a text to somebody who is gone, as one for itself that is new: it must come to hold nothing by it.
+    fn show(&mut self, ghost: PeerId, text: &str) {
+        let Ok(mut message) = decode::<ToClient>(text, limits::COMMIT_LENGTH) else { return };
+        let number = (1 << 40) + next(&mut self.numbers.ghost);
+        let peer = self.peer_mut(ghost);
+        let at = match &mut message {
+            ToClient::Commit(commit) => {
+                // It ignores that it was removed.
+                commit.remove.retain(|joined| Some(*joined) != peer.joined);
+                &mut commit.at
+            }
+            ToClient::Body(body) => &mut body.at,
+            _ => return,
+        };
+        *at = At(at.0, conclave_shared::id::Sequence(number));
+        self.input(ghost, Input::Received(message));
+    }
+
+    /// The one place where a session is moved.
+    pub(super) fn input(&mut self, id: PeerId, input: Input) {
+        let now = self.now;
+        let outputs = self.peer_mut(id).session.handle(now, input);
+        for output in outputs {
+            self.output(id, output);
+        }
+    }
+
+    fn output(&mut self, id: PeerId, output: Output) {
+        let ghost = self.peer(id).line == Line::Ghost;
+        match output {
+            Output::Send(message) if !ghost => self.up(id, &message),
+            Output::Send(_) => {}
+            Output::Keys(update) => self.keys(id, update),
+            Output::Event(event) => self.event(id, event),
+            Output::Persist(pickle) => self.peer_mut(id).stored = pickle,
+            Output::Close => {
+                if self.peer(id).line == Line::Up {
+                    self.hang_up(id, Duration::ZERO);
+                }
+            }
+        }
+    }
+
+    fn up(&mut self, id: PeerId, message: &ToRelay) {
+        if self.peer(id).silent {
+            return;
+        }
+        let at = self.network.arrival(self.now, Link::Up(id));
+        self.at(at, Happening::ToRelay(id, encode(message)));
+    }
+
+    fn keys(&mut self, id: PeerId, update: KeyUpdate) {
+        let peer = self.peer_mut(id);
+        let checked = Checker::keys(id, &mut peer.live, &update);
+        peer.frames.apply(update);
+        self.check(checked);
+        self.release(id);
+    }
+
+    fn event(&mut self, id: PeerId, event: Event) {
+        let now = self.now;
+        let honest = self.honest && self.peer(id).line != Line::Ghost;
+        self.trace.add(now, "event", id.0, serde_json::to_string(&event).unwrap_or_default().as_bytes());
+        let checked = match &event {
+            Event::Seated { seat, joined, .. } => {
+                let (seat, joined) = (*seat, *joined);
+                let peer = self.peer_mut(id);
+                (peer.seat, peer.joined) = (Some(seat), Some(joined));
+                Ok(())
+            }
+            Event::Epoch(info) => {
+                let peer = self.peers.get(&id).expect("a peer");
+                let held = peer
+                    .session
+                    .transcript()
+                    .map_or(Ok(()), |transcript| self.checker.holds(now, peer, info, transcript));
+                let bound = self.network.latency().longest() * 3 + EXCLUSION_SLACK;
+                held.and_then(|()| self.checker.excludes(peer.life, info.epoch, &self.model, bound))
+            }
+            Event::Message { payload, .. } => {
+                let peer = self.peers.get(&id).expect("a peer");
+                self.checker.delivered(peer, &payload.0)
+            }
+            Event::Security(event) if honest => Err(Violation::Alarm { peer: id, event: *event }),
+            _ => Ok(()),
+        };
+        self.check(checked);
+        self.peer_mut(id).events.push((now, event));
+    }
+
+    /// A member seals a frame, and everybody else gets it: those who are in, those who are not, those who are gone.
+    fn seal(&mut self, id: PeerId) {
+        let number = next(&mut self.numbers.frame);
+        let peer = self.peers.get_mut(&id).expect("a peer");
+        let (Some(seat), Some(epoch)) = (peer.seat, peer.session.active()) else { return };
+        let plain = [number.to_be_bytes().as_slice(), b"a frame of sound"].concat();
+        let Ok(bytes) = peer.frames.seal(Codec::Opus, &plain) else { return };
+        let frame = Arc::new(Sealed { from: id, seat, life: peer.life, epoch, plain, bytes });
+        self.trace.add(self.now, "frame", id.0, &frame.bytes);
+        let sealed = self.checker.sealed(&frame);
+        self.check(sealed);
+        let others: Vec<_> =
+            self.peers.values().filter(|to| to.id != id && to.line != Line::Down).map(|to| to.id).collect();
+        for to in others {
+            let at = self.network.arrival(self.now, Link::Media(id, to));
+            self.at(at, Happening::Frame(to, Arc::clone(&frame)));
+        }
+    }
+
+    fn frame(&mut self, to: PeerId, frame: &Sealed) {
+        let now = self.now;
+        let ticket = next(&mut self.numbers.frame);
+        let peer = self.peers.get_mut(&to).expect("a peer");
+        if peer.line == Line::Down || peer.silent || peer.life != frame.life {
+            return;
+        }
+        let ghost = peer.line == Line::Ghost;
+        let result = match peer.frames.open(now, frame.seat, Codec::Opus, &frame.bytes, ticket) {
+            Opened::Held => {
+                peer.held.insert(ticket, frame.clone());
+                return;
+            }
+            Opened::Frame(plain) => Ok(plain),
+            Opened::Dropped(error) => Err(error),
+        };
+        // Somebody who is gone need not open anything; but it must not open what it is not in.
+        if !ghost || result.is_ok() {
+            let checked = self.checker.opened(self.peers.get(&to).expect("a peer"), frame, result);
+            self.check(checked);
+        }
+    }
+
+    fn release(&mut self, id: PeerId) {
+        let now = self.now;
+        let peer = self.peers.get_mut(&id).expect("a peer");
+        for (ticket, result) in peer.frames.release(now) {
+            let Some(frame) = peer.held.remove(&ticket) else { continue };
+            let over = peer.line != Line::Up || peer.session.joined().is_none();
+            if !over || result.is_ok() {
+                self.violations.extend(self.checker.opened(peer, &frame, result).err());
+            }
+        }
+    }
+}
+
+/// The order number of a peer that has a seat.
+impl World {
+    /// The order number that a peer has or had.
+    ///
+    /// # Panics
+    /// When it never had a seat.
+    #[must_use]
+    pub fn joined(&self, peer: PeerId) -> Joined {
+        self.peer(peer).joined.expect("a seat")
+    }
+}
