@@ -97,8 +97,9 @@ impl Claims {
                 self.unchecked.insert(joined);
             }
         }
+        let gone = new.gone;
         let claim = self.claims.entry(joined).or_insert(new);
-        claim.gone = None;
+        claim.gone = gone;
         Ok(claim)
     }
 
