@@ -1,5 +1,7 @@
 //! The key file: private, whole, and refused when it is not.
 #![cfg(unix)]
+// Helpers of tests may fail as tests do.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 use std::{
     fs,

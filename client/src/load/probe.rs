@@ -130,6 +130,7 @@ impl Probe {
     }
 
     fn made(&self, session: &Session, info: &EpochInfo) {
+        tracing::debug!(epoch = %info.epoch, cause = ?info.cause, members = info.members.len(), "the lead made an epoch");
         let cpu = cpu_time::ThreadTime::now().as_duration().as_micros();
         self.books.lead_cpu.store(u64::try_from(cpu).unwrap_or(u64::MAX), Ordering::Relaxed);
         match session.transcript() {
@@ -187,6 +188,7 @@ impl Observer for Probe {
             Event::Epoch(info) => self.epoch(session, &info),
             Event::Active(epoch) => {
                 let Some(me) = self.joined else { return };
+                tracing::debug!(member = %me, %epoch, "a member has switched");
                 self.books.settle(|ledger| ledger.switched(me, epoch, Instant::now()));
                 self.stage.send_replace(Stage::Sealing(me));
             }

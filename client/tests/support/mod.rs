@@ -1,7 +1,7 @@
 //! A real relay on a free port, and members whose events can be waited for.
 
-// Each test program uses its own part of this.
-#![allow(dead_code)]
+// Each test program uses its own part of this. Helpers of tests may fail as tests do.
+#![allow(dead_code, clippy::expect_used)]
 
 use std::time::Duration;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};

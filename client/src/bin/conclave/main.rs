@@ -74,3 +74,28 @@ fn log_to_stderr() {
     let colours = io::stderr().is_terminal() && args::colours();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_variable_is_documented() {
+        let example = include_str!("../../../../.env.example");
+        let command = Arguments::command();
+        let options = command.get_subcommands().flat_map(clap::Command::get_arguments);
+        let mut variables: Vec<&str> = options.filter_map(|option| option.get_env()?.to_str()).collect();
+        assert!(variables.contains(&"CONCLAVE_TOKEN"), "{variables:?}");
+        variables.push("CONCLAVE_LOG");
+        for name in variables {
+            let documented = example.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name}=")));
+            assert!(documented, "{name} is missing in .env.example");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}
