@@ -20,6 +20,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'slow_consumer',
   'too_fast',
   'join_timeout',
+  'out_of_step',
 ]);
 
 /** Whether the page should come back by itself. */
@@ -86,6 +87,11 @@ const PROBLEMS: Partial<Record<ErrorCode, Problem>> = {
     title: 'This relay wants an access token',
     text: 'Ask whoever invited you for a link with a token in it, or paste the token below.',
     remedy: 'token',
+  },
+  out_of_step: {
+    title: 'Out of step with the call',
+    text: 'The others have a key that this page could not follow, so it joins again with a fresh one.',
+    remedy: 'again',
   },
   too_many_connections: {
     title: 'Too many connections from your network',
