@@ -1,3 +1,5 @@
 //! Devices and how they are known.
 
+mod card;
 pub mod device;
+mod one_time;

@@ -15,17 +15,19 @@
 mod bodies;
 mod call;
 mod claims;
-mod commit;
 pub mod config;
-mod epochs;
+mod epoch;
 pub mod error;
 mod group;
 pub mod input;
 mod lead;
 mod mailbox;
+mod member;
 pub mod output;
 mod reign;
 mod roster;
+mod succession;
+pub mod timer;
 
 #[cfg(feature = "audit")]
 pub mod audit;
@@ -36,6 +38,7 @@ use error::{CommandError, InternalError};
 use input::{Command, Input};
 use output::{EndReason, Event, KeyUpdate, MemberInfo, Output};
 use std::sync::Arc;
+use timer::Timer;
 
 use crate::{
     crypto::random,
@@ -113,7 +116,13 @@ impl Session {
     /// When this session wants `Input::Timeout`, if at all.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        self.call().and_then(|call| call.next_timeout(&self.config))
+        self.next_timer().map(|(at, _)| at)
+    }
+
+    /// The same, and why.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<(Timestamp, Timer)> {
+        self.call().and_then(|call| call.next_timer(&self.config))
     }
 
     /// The own order number, once there is a seat.

@@ -7,16 +7,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     crypto::random::{self, RandomError},
-    id::{Curve25519Key, Ed25519Key, Signature, UserName},
-    limits,
-    wire::{
-        encode,
-        signed::{Card, KeyBatch, Signed, card_bytes, sha256},
-    },
+    id::{Curve25519Key, Ed25519Key, Signature},
+    wire::encode,
 };
-
-/// One-time keys in the batch of a join: one for each lead that a call may see, and some to replace broken sessions.
-const KEYS_PER_BATCH: usize = 5;
 
 /// A stored device cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -96,38 +89,6 @@ impl Device {
         Signature::new(self.account.sign(bytes).to_bytes())
     }
 
-    /// The device's card, signed.
-    ///
-    /// # Errors
-    /// A `serde_json` error, if a name could not be written as JSON.
-    pub fn card(&self, user: &UserName, name: &UserName) -> Result<Signed, serde_json::Error> {
-        let card = Card {
-            v: limits::VERSION,
-            user: user.clone(),
-            name: name.clone(),
-            ed25519: self.ed25519(),
-            curve25519: self.curve25519(),
-            capabilities: Vec::new(),
-        };
-        let text = serde_json::value::to_raw_value(&card)?;
-        let hash = crate::id::CardHash::new(sha256(&[text.get().as_bytes()]));
-        Ok(Signed { signature: self.sign(&card_bytes(hash)), text })
-    }
-
-    /// Makes a batch of one-time keys and a new fallback key. The device changes: store it before the batch leaves.
-    ///
-    /// The fallback key before the last stays usable, for a sender that still has the older one.
-    pub fn new_keys(&mut self) -> KeyBatch {
-        let created = self.account.generate_one_time_keys(KEYS_PER_BATCH).created;
-        self.account.generate_fallback_key();
-        let fallback = self.account.fallback_key().into_values().next();
-        self.account.mark_keys_as_published();
-        KeyBatch {
-            one_time_keys: created.iter().map(|key| Curve25519Key::new(key.to_bytes())).collect(),
-            fallback_key: fallback.map_or(Curve25519Key::new([0; 32]), |key| Curve25519Key::new(key.to_bytes())),
-        }
-    }
-
     /// For opening and answering Olm sessions.
     pub(crate) fn account(&self) -> &Account {
         &self.account
@@ -148,6 +109,7 @@ impl fmt::Debug for Device {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{id::UserName, identity::one_time::KEYS_PER_BATCH};
 
     #[test]
     fn a_device_survives_storing() {

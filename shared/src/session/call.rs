@@ -11,6 +11,7 @@ use super::{
     mailbox::Mailbox,
     output::{EndReason, Event, KeyUpdate, MemberInfo, Output},
     reign::Reign,
+    timer::{Deadline, Timer},
 };
 use crate::{
     crypto::pairwise::Pairwise,
@@ -18,7 +19,7 @@ use crate::{
     identity::device::Device,
     time::Timestamp,
     wire::{
-        At, Keys, Lead, LeftReason, MemberClaim, ToClient, ToRelay, Welcome,
+        At, Keys, LeftReason, MemberClaim, ToClient, ToRelay, Welcome,
         sealed::Cause,
         sealed::OlmEnd,
         signed::{JoinProof, Signed, keys_bytes},
@@ -27,8 +28,6 @@ use crate::{
 
 /// Batches of one-time keys that are sent when the relay asks: one in this time, for each replaces the fallback key.
 const KEYS_INTERVAL: Duration = Duration::from_secs(5);
-/// The highest term that a device without a roster believes: below it, the call can change its lead for ever.
-const TERM_LIMIT: u32 = 1 << 31;
 
 /// What a step may use besides the call itself.
 pub(super) struct Ctx<'a> {
@@ -173,19 +172,23 @@ impl Call {
         self.group.as_ref().map(|group| group.roster.infos()).unwrap_or_default()
     }
 
-    /// When something is due next, whoever it concerns.
-    pub(super) fn next_timeout(&self, config: &Config) -> Option<Timestamp> {
-        let cards = self.claims.has_unchecked().then_some(Timestamp::ZERO);
-        let group = self.group.as_ref().and_then(|group| group.epochs.next_timeout());
-        let reign = self.reign.as_ref().and_then(|reign| reign.next_timeout(config));
-        let idle = self.reign.as_ref().is_some_and(Reign::is_idle) && self.olm.is_unready();
+    /// What is due next, whoever it concerns.
+    pub(super) fn next_timer(&self, config: &Config) -> Option<Deadline> {
+        let cards = self.claims.has_unchecked().then_some((Timestamp::ZERO, Timer::Cards));
+        let message = self.mailbox.next_timeout().map(|at| (at, Timer::Message));
+        let group = self.group.iter().flat_map(|group| group.epochs.deadlines());
+        let reign = self.reign.iter().flat_map(|reign| reign.deadlines(config));
+        let idle =
+            self.reign.iter().filter(|reign| reign.is_idle()).flat_map(|reign| self.idle_deadlines(reign, config));
+        cards.into_iter().chain(message).chain(group).chain(reign).chain(idle).min()
+    }
+
+    /// What a lead does while no epoch is on its way.
+    fn idle_deadlines(&self, reign: &Reign, config: &Config) -> impl Iterator<Item = Deadline> {
+        let keys = self.olm.is_unready().then_some((Timestamp::ZERO, Timer::ReadyKeys));
         let live = self.group.as_ref().map_or(0, |group| group.epochs.len());
-        let paced = self.reign.as_ref().filter(|reign| reign.is_idle() && reign.has_wishes());
-        let paced = paced.map(|reign| reign.paced(live, config)).filter(|at| *at > self.woken);
-        [cards, group, reign, idle.then_some(Timestamp::ZERO), paced, self.mailbox.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let pace = reign.has_wishes().then(|| reign.paced(live, config)).filter(|at| *at > self.woken);
+        keys.into_iter().chain(pace.map(|at| (at, Timer::Pace)))
     }
 
     /// Takes in one input; then the lead does whatever has become possible.
@@ -312,41 +315,6 @@ impl Call {
             reign.depart(joined, Cause::Leave);
         }
         ctx.event(Event::MemberLeft { joined, reason });
-    }
-
-    /// Succession is computed from the roster; the relay only says that it is time.
-    fn on_lead(&mut self, ctx: &mut Ctx<'_>, event: Lead) -> Result<(), EndReason> {
-        let Lead { term, joined, genesis, .. } = event;
-        let wrong = SecurityEvent::WrongLead { term, named: joined };
-        let current = self.lead.map_or(Term(0), |(term, _)| term);
-        if let Some(group) = &self.group {
-            if Some(term) != current.0.checked_add(1).map(Term) {
-                ctx.alarm(SecurityEvent::WrongTerm { term, current });
-                return Ok(());
-            }
-            if genesis || group.roster.first(|joined| self.claims.is_present(joined)) != Some(joined) {
-                ctx.alarm(wrong);
-                return Ok(());
-            }
-        } else if term <= current || term.0 > TERM_LIMIT || (joined == self.me.joined && !genesis) {
-            ctx.alarm(wrong);
-            return Ok(());
-        }
-        self.lead = Some((term, joined));
-        self.reign = None;
-        if genesis {
-            self.claims.forget_commits();
-        }
-        let me = joined == self.me.joined;
-        ctx.event(Event::LeadChanged { term, joined, me });
-        if me && self.out_of_step {
-            // The connection closes and the relay names the next: whoever missed a commit cannot build on it.
-            return Err(EndReason::OutOfStep);
-        }
-        if me {
-            self.begin_reign(ctx, term).map_err(EndReason::Internal)?;
-        }
-        Ok(())
     }
 
     fn on_keys_low(&mut self, ctx: &mut Ctx<'_>) {

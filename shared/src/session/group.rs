@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     call::{Call, Ctx},
-    epochs::{Epochs, Held},
+    epoch::{Epochs, Held},
     output::{EpochInfo, Event, KeyUpdate},
     roster::Roster,
 };

@@ -4,10 +4,10 @@ use zeroize::Zeroizing;
 
 use super::{
     call::{Call, Ctx},
-    commit::{broadcast_hash, unbind},
     config::Config,
     error::{CommitError, InternalError, SecurityEvent},
     group::Install,
+    member::{broadcast_hash, unbind},
     output::Event,
     reign::{Claiming, Phase, Plan, Reign, Staged, Tip},
     roster::{Entry, Roster},

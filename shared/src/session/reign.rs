@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{config::Config, epochs::activation, roster::Roster};
+use super::{
+    config::Config,
+    epoch::activation,
+    roster::Roster,
+    timer::{Deadline, Timer},
+};
 use crate::{
     crypto::group::{InboundGroup, OutboundGroup},
     id::{Epoch, Instance, Joined, Term, Transcript},
@@ -316,17 +321,19 @@ impl Reign {
         self.phase == Phase::Ruling && self.staged.is_empty() && self.pending.is_empty()
     }
 
-    /// When something here is due next.
-    pub(super) fn next_timeout(&self, config: &Config) -> Option<Timestamp> {
+    /// What is due, and when.
+    pub(super) fn deadlines(&self, config: &Config) -> impl Iterator<Item = Deadline> {
         let begin = match self.phase {
-            Phase::Beginning(_, until) => Some(until),
+            Phase::Beginning(_, until) => Some((until, Timer::Begin)),
             Phase::Ruling => None,
         };
-        let rotation =
-            (self.session.is_some() && self.rotate.is_none()).then_some(self.session_since + config.rotation);
-        let stall = self.staged.front().filter(|_| !self.stalled).map(|staged| staged.since + STALL_TIME);
-        let claims = self.claiming.values().map(|claiming| claiming.due);
-        let expected = self.expected.values().map(|(until, _)| *until);
-        begin.into_iter().chain(rotation).chain(stall).chain(self.deadline(config)).chain(claims).chain(expected).min()
+        let old = self.session.is_some() && self.rotate.is_none();
+        let rotation = old.then_some((self.session_since + config.rotation, Timer::Rotation));
+        let stall =
+            self.staged.front().filter(|_| !self.stalled).map(|staged| (staged.since + STALL_TIME, Timer::Stall));
+        let activate = self.deadline(config).map(|at| (at, Timer::Activate));
+        let claims = self.claiming.values().map(|claiming| (claiming.due, Timer::Claim));
+        let expected = self.expected.values().map(|(until, _)| (*until, Timer::Presence));
+        [begin, rotation, stall, activate].into_iter().flatten().chain(claims).chain(expected)
     }
 }

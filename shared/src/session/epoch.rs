@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{config::Config, roster::Roster};
+use super::{
+    config::Config,
+    roster::Roster,
+    timer::{Deadline, Timer},
+};
 use crate::{crypto::schedule::EpochSecret, id::Epoch, limits, time::Timestamp};
 
 /// One live epoch.
@@ -73,10 +77,10 @@ impl Epochs {
         due
     }
 
-    /// When something here is due next.
-    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
-        let switches = self.pending().map(|(_, held)| held.switch_at);
-        self.held.values().filter_map(|held| held.retire_at).chain(switches).min()
+    /// What is due, and when.
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = Deadline> {
+        let switches = self.pending().map(|(_, held)| (held.switch_at, Timer::Switch));
+        self.held.values().filter_map(|held| Some((held.retire_at?, Timer::Retire))).chain(switches)
     }
 
     /// When a sender switches to an epoch that is installed now.

@@ -1,0 +1,35 @@
+//! Why a session wants to be woken.
+
+use crate::time::Timestamp;
+
+/// What is due at a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Cards that the relay sent wait to be checked: idle work.
+    Cards,
+    /// The lead draws ready keys: idle work.
+    ReadyKeys,
+    /// A sender that heard no `activate` switches by itself.
+    Switch,
+    /// Keys of an epoch that nobody seals under any more are wiped.
+    Retire,
+    /// An application message has waited long enough for its epoch.
+    Message,
+    /// A reign begins without those whose keys have not come.
+    Begin,
+    /// The session is old: a new one.
+    Rotation,
+    /// Joins are spread out, and the next may come in.
+    Pace,
+    /// An epoch is activated without those who have not acknowledged it.
+    Activate,
+    /// The relay has kept a commit to itself for too long.
+    Stall,
+    /// A one-time key is asked for (again).
+    Claim,
+    /// A joiner that has not shown itself is removed.
+    Presence,
+}
+
+/// A time and what is due then.
+pub(super) type Deadline = (Timestamp, Timer);
