@@ -126,6 +126,10 @@ async fn without_a_relay_the_address_is_named() {
     command.env("CONCLAVE_SECRET", SECRET);
     let said = fails(command, 3).await;
     assert!(said.contains("is not a relay") && said.contains("/v1/ws"), "{said}");
+    let mut command = conclave(&["lead", "--url", &format!("wss://{}", relay.address), "--call", CALL]);
+    command.env("CONCLAVE_SECRET", SECRET);
+    let said = fails(command, 3).await;
+    assert!(said.contains("no trusted TLS connection to wss://"), "{said}");
     let url = relay.url().to_string();
     relay.stop().await;
     for arguments in [&["lead", "--url", &url, "--call", CALL][..], &["load", "--url", &url, "--members", "5"]] {

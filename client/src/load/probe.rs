@@ -18,7 +18,7 @@ use conclave_shared::{
 };
 
 use super::{
-    ledger::{Exclusion, Ledger, Settled},
+    ledger::{Exclusion, Ledger, Settled, Target},
     report::Figures,
 };
 use crate::driver::Observer;
@@ -90,14 +90,17 @@ pub(crate) struct Probe {
     /// When it began to connect.
     started: Instant,
     joined: Option<Joined>,
+    /// It has had a key.
     keyed: bool,
+    /// Its first epoch, until it has been tried for the one before.
+    untried: Option<Target>,
     stage: watch::Sender<Stage>,
 }
 
 impl Probe {
     /// Watches a device that has not begun to connect.
     pub(crate) fn new(books: Arc<Books>, leads: bool, stage: watch::Sender<Stage>) -> Self {
-        Self { books, leads, started: Instant::now(), joined: None, keyed: false, stage }
+        Self { books, leads, started: Instant::now(), joined: None, keyed: false, untried: None, stage }
     }
 
     /// Connecting begins at this moment.
@@ -111,20 +114,23 @@ impl Probe {
         self.stage.send_replace(Stage::Over);
     }
 
-    fn epoch(&mut self, session: &mut Session, info: &EpochInfo) {
+    fn epoch(&mut self, session: &Session, info: &EpochInfo) {
         let Some(me) = self.joined else { return };
         let now = Instant::now();
         if self.leads {
             self.made(session, info);
         }
         self.books.ledger().installed(me, info.epoch, info.fingerprint);
-        if !self.keyed {
-            self.keyed = true;
-            if !self.leads {
-                let took = now.duration_since(self.started);
-                tracing::debug!(member = %me, epoch = %info.epoch, ms = took.as_millis(), "a joiner has its key");
-                self.books.figures().join_to_key(took);
-                self.check_past(session, info);
+        if !std::mem::replace(&mut self.keyed, true) && !self.leads {
+            let took = now.duration_since(self.started);
+            tracing::debug!(member = %me, epoch = %info.epoch, ms = took.as_millis(), "a joiner has its key");
+            self.books.figures().join_to_key(took);
+            match session.transcript() {
+                Some(transcript) => {
+                    let (epoch, fingerprint) = (info.epoch, info.fingerprint);
+                    self.untried = Some(Target { epoch, fingerprint, transcript });
+                }
+                None => self.books.ledger().error("a joiner has an epoch and no transcript".to_owned()),
             }
         }
     }
@@ -140,10 +146,10 @@ impl Probe {
     }
 
     /// A joiner must not get at the epoch before its first. That the same trial gives its first epoch shows that the
-    /// trial can find something.
-    fn check_past(&self, session: &mut Session, info: &EpochInfo) {
-        let before = self.books.ledger().before(info.epoch);
-        let own = session.transcript().is_some_and(|own| session.could_derive(&own, &info.fingerprint));
+    /// trial can find something. Tried when it has switched, so that nobody waits for it.
+    fn check_past(&self, session: &mut Session, first: &Target) {
+        let before = self.books.ledger().before(first.epoch);
+        let own = session.could_derive(&first.transcript, &first.fingerprint);
         let past = before.map(|target| session.could_derive(&target.transcript, &target.fingerprint));
         match (own, past) {
             (true, Some(derived)) => {
@@ -191,6 +197,9 @@ impl Observer for Probe {
                 tracing::debug!(member = %me, %epoch, "a member has switched");
                 self.books.settle(|ledger| ledger.switched(me, epoch, Instant::now()));
                 self.stage.send_replace(Stage::Sealing(me));
+                if let Some(first) = self.untried.take() {
+                    self.check_past(session, &first);
+                }
             }
             Event::Security(what) => self.books.ledger().error(format!("security event: {what}")),
             Event::Refused { code, message } => {
