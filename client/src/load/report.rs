@@ -159,4 +159,42 @@ mod tests {
         assert!((leave.p50 - 50.0).abs() < 0.2 && (leave.p95 - 95.0).abs() < 0.2, "{leave:?}");
         assert!((leave.max - 100.0).abs() < 0.2, "{leave:?}");
     }
+
+    #[test]
+    fn any_fault_fails_the_run() {
+        let none = Spread { count: 0, p50: 0.0, p95: 0.0, p99: 0.0, max: 0.0 };
+        let good = Report {
+            calls: 1,
+            members: 3,
+            rotations: 3,
+            rotations_under_churn: 1,
+            joins: 2,
+            leaves: 1,
+            join_to_key_ms: none,
+            leave_to_all_switched_ms: none,
+            bytes_up_per_rotation: 0.0,
+            bytes_down_per_rotation: 0.0,
+            lead_cpu_ms_per_rotation: 0.0,
+            wrong_keys: 0,
+            missed_rotations: Vec::new(),
+            joiners_checked: 2,
+            leavers_checked: 1,
+            control_caught: true,
+            errors: BTreeMap::new(),
+        };
+        assert!(good.passed());
+        let faults: [fn(&mut Report); 6] = [
+            |report| report.wrong_keys = 1,
+            |report| report.missed_rotations.push("member 2 left and no epoch without it came".to_owned()),
+            |report| report.joiners_checked = 1,
+            |report| report.leavers_checked = 0,
+            |report| report.control_caught = false,
+            |report| report.errors = BTreeMap::from([("security event".to_owned(), 1)]),
+        ];
+        for fault in faults {
+            let mut report = good.clone();
+            fault(&mut report);
+            assert!(!report.passed(), "{report:?}");
+        }
+    }
 }

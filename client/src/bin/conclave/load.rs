@@ -124,16 +124,16 @@ async fn watch(progress: Arc<Progress>, shape: Shape) {
             }
             Phase::Churning => {
                 let since: &mut Instant = churning.get_or_insert_with(Instant::now);
-                bar.set_message("churning");
-                bar.set_prefix(format!("s, {} rotations", progress.rotations()));
-                bar.set_length(shape.duration.as_secs());
                 bar.set_position(since.elapsed().as_secs().min(shape.duration.as_secs()));
+                bar.set_length(shape.duration.as_secs());
+                bar.set_prefix(format!("s, {} rotations", progress.rotations()));
+                bar.set_message("churning");
             }
             Phase::Checking => {
-                bar.set_message("checking");
-                bar.set_prefix("leavers tried".to_owned());
-                bar.set_length(progress.leavers());
                 bar.set_position(progress.tried());
+                bar.set_length(progress.leavers());
+                bar.set_prefix("leavers tried".to_owned());
+                bar.set_message("checking");
             }
         }
     }

@@ -98,11 +98,7 @@ impl Timeline {
             && self.code != *security_code
         {
             self.code.clone_from(security_code);
-            self.write(
-                "code",
-                Style::new(),
-                &format!("{security_code}  (the same on every screen, else somebody listens)"),
-            )?;
+            self.write("code", Style::new(), &format!("{security_code}  (to compare: the same on every screen)"))?;
         }
         Ok(())
     }
