@@ -1,7 +1,7 @@
 //! One socket: challenge, join, and then whatever the call makes of what it says.
 //!
 //! A reader and a writer share one task. The reader never writes; everything for the client goes through the bounded
-//! [`outbound`] queue. When either ends, so does the connection.
+//! [`mod@outbound`] queue. When either ends, so does the connection.
 
 pub(crate) mod guard;
 pub(crate) mod outbound;
