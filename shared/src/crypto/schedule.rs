@@ -78,6 +78,13 @@ impl MediaSecret {
         Self(secret)
     }
 
+    /// The bytes, for a test that looks for them where they must not be.
+    #[cfg(feature = "audit")]
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
     /// The SFrame `base_key` of one sender: `N` is the key size of the suite (RFC 9605 section 4.5).
     #[must_use]
     pub fn sender<const N: usize>(&self, seat: Seat, sender: &Ed25519Key) -> Secret<N> {
