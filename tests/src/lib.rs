@@ -6,12 +6,14 @@
 //! look like, written as plainly as possible.
 //!
 //! The tests that use it stand in `sim/`: one small file for each scenario, and `sim/seeds.rs` for the random runs.
-//! `e2e/` and `privacy/` test the same things over real sockets.
+//! `e2e/` runs the real programs over real sockets, `privacy/` searches everything they log for secrets.
 
 pub mod invariants;
 pub mod model;
 pub mod network;
 pub mod peer;
+#[cfg(feature = "net")]
+pub mod programs;
 pub mod random;
 pub mod relay;
 pub mod run;
