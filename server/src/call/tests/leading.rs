@@ -91,8 +91,8 @@ fn only_the_lead_of_this_term_commits_and_in_order() {
     assert_eq!(refused(1, (0, 0), &[1], &[]), [Code::PassedTerm]);
     assert_eq!(refused(1, (2, 0), &[1], &[]), [Code::OutOfOrder]);
     assert_eq!(refused(1, (1, 1), &[1], &[]), [Code::OutOfOrder]);
-    assert_eq!(refused(1, (1, 0), &[9], &[]), [Code::UnknownMember]);
-    assert_eq!(refused(1, (1, 0), &[1], &[9]), [Code::UnknownMember]);
+    assert_eq!(refused(1, (1, 0), &[9], &[]), [Code::OutOfOrder]);
+    assert_eq!(refused(1, (1, 0), &[1], &[9]), [Code::OutOfOrder]);
     room.commit(1, (1, 0), &[1, 2], &[]);
     assert_eq!(names(&room.take(1)), ["commit"], "its own comes back to it");
     assert_eq!(names(&room.take(2)), ["commit"]);
@@ -193,7 +193,7 @@ fn a_commit_that_crosses_with_a_newcomers_leave_still_means_the_same_to_all() {
     room.now = room.now + super::super::LINGER;
     room.forget();
     room.commit(1, (1, 3), &[3], &[]);
-    assert_eq!(room.errors(1), [Code::UnknownMember], "nobody remembers for ever");
+    assert_eq!(room.errors(1), [Code::OutOfOrder], "nobody remembers for ever");
 }
 
 #[test]
