@@ -71,6 +71,21 @@ async function churn(last: Person): Promise<number> {
   return changes;
 }
 
+/** No page wrote its token or connection data to its console; the same search finds a token that is planted. */
+async function wroteNothing(people: readonly Person[]): Promise<void> {
+  const leaks = ({ wire, written, complaints }: Person): string[] => {
+    const token = /"token":"([^"]+)"/.exec(wire.join('\n'))?.[1] ?? '';
+    expect(token.length).toBeGreaterThan(40);
+    return [...written, ...complaints].filter((text) => text.includes(token) || /ice-ufrag|"join":|"sealed"/.test(text));
+  };
+  expect(people.flatMap(leaks)).toEqual([]);
+  for (const person of people.slice(0, 1)) {
+    const token = /"token":"([^"]+)"/.exec(person.wire.join('\n'))?.[1];
+    await person.page.evaluate((text) => Reflect.get(globalThis, 'console').debug(text), `planted: ${token}`);
+    await until('the planted token', 5000, async () => leaks(person).length === 1);
+  }
+}
+
 test('three pages and a bot, through twenty joins and leaves', async () => {
   programs.push(await relay.lead(CALL));
   const people: Person[] = [];
@@ -115,6 +130,7 @@ test('three pages and a bot, through twenty joins and leaves', async () => {
     expect(await person.page.locator('.mark-of').count()).toBeGreaterThan(15);
     expect(person.complaints).toEqual([]);
   }
+  await wroteNothing([ana, ben, cleo]);
 });
 
 test('a third tab ratchets, closing it makes a new session, and without a bot the first page leads', async () => {

@@ -13,6 +13,7 @@ use conclave_shared::{
         error::SecurityEvent,
         input::{Command, Input},
         output::{EndReason, EpochInfo, Event, Output},
+        timer::Timer,
     },
     time::Timestamp,
     wire::{
@@ -34,7 +35,7 @@ pub struct Member {
     pub epochs: BTreeMap<Epoch, (Fingerprint, Transcript)>,
     pub closed: bool,
     pub frames: Frames,
-    /// What its session has computed so far.
+    /// What its session has computed so far, idle work aside.
     pub spent: Duration,
     nonce: RelayNonce,
     role: Role,
@@ -179,9 +180,14 @@ impl World {
         if self.members[index].closed {
             return;
         }
+        // Idle work (other people's cards, keys for the next change) stands in nobody's way.
+        let due = self.members[index].session.next_timer().map(|(_, timer)| timer);
+        let idle = matches!(input, Input::Timeout) && matches!(due, Some(Timer::Cards | Timer::ReadyKeys));
         let began = Instant::now();
         let outputs = self.members[index].session.handle(self.now, input);
-        self.members[index].spent += began.elapsed();
+        if !idle {
+            self.members[index].spent += began.elapsed();
+        }
         for output in outputs {
             let member = &mut self.members[index];
             match output {

@@ -48,8 +48,10 @@ export class Person {
   readonly name: string;
   readonly page: Page;
   readonly #context: BrowserContext;
-  /** Everything that the page wrote to its console, and errors that nobody caught. */
+  /** Errors and warnings that the page wrote to its console, and errors that nobody caught. */
   readonly complaints: string[] = [];
+  /** Everything that the page and its worker wrote to the console, of any kind. */
+  readonly written: string[] = [];
   /** Every text that went between the worker and the relay. */
   readonly wire: string[] = [];
 
@@ -64,6 +66,7 @@ export class Person {
       socket.on('framereceived', keep);
     });
     page.on('console', (message) => {
+      this.written.push(message.text());
       if (message.type() === 'error' || message.type() === 'warning') this.complaints.push(message.text());
     });
   }
