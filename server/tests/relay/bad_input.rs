@@ -156,7 +156,7 @@ async fn what_the_lead_may_not_say_either() {
     for (bad, code) in [
         (commit((1, 7), &[1]), Code::OutOfOrder),
         (commit((2, 0), &[1]), Code::OutOfOrder),
-        (commit((1, 0), &[99]), Code::UnknownMember),
+        (commit((1, 0), &[99]), Code::OutOfOrder),
     ] {
         pair.lead.send(&bad.into()).await;
         assert_eq!(pair.lead.error().await, code);
