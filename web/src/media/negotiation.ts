@@ -108,10 +108,14 @@ export class Negotiation {
     this.#local += 1;
     const local = this.#local;
     this.#gathering = true;
+    const made = this.#connection.localDescription;
     await this.#side.gathered();
     if (local === this.#local) this.#gathering = false;
-    const description = this.#connection.localDescription;
-    if (local !== this.#local || description?.type !== kind || description.sdp === undefined) return;
+    const replaced = local !== this.#local;
+    // An offer that was replaced is told by the next. An answer is waited for, or the other side ignores all that follows.
+    if (replaced && kind === 'offer') return;
+    const description = replaced ? made : this.#connection.localDescription;
+    if (description?.type !== kind || description.sdp === undefined) return;
     this.#side.send({ type: 'description', n: this.#side.n, kind, sdp: keepAllowedCodecs(description.sdp) });
   }
 }
