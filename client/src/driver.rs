@@ -203,6 +203,7 @@ impl<O: Observer> Driver<O> {
                         saving.await.unwrap_or(Ok(()))?;
                     }
                 }
+                Output::Connect => {}
                 Output::Close => next = Next::Stop,
             }
         }

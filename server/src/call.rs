@@ -28,7 +28,7 @@ use conclave_shared::{
     id::{CallName, Joined, Sequence, Term},
     time::Timestamp,
     wire::{
-        Ack, Acked, At, BodyFrom, Keys, LeftReason, MemberLeft, Olm, OlmFrom, Refusal, ToClient, ToRelay,
+        Ack, Acked, At, BodyFrom, Keys, LeftReason, MemberLeft, Olm, OlmFrom, Pong, Refusal, ToClient, ToRelay,
         code::Code,
         encode,
         sealed::Content,
@@ -126,13 +126,18 @@ impl Call {
             return;
         };
         let result = match message {
-            ToRelay::Join(_) => Err(Refused::plain(Code::AlreadyJoined)),
+            ToRelay::Join(_) | ToRelay::Resume(_) | ToRelay::Restore(_) => Err(Refused::plain(Code::AlreadyJoined)),
             ToRelay::Keys(keys) => self.keys(joined, keys),
             ToRelay::Claim(claim) => self.claim(step, joined, &claim.of),
             ToRelay::Commit(commit) => self.commit(step, joined, commit),
             ToRelay::Ack(ack) => self.ack(step, joined, ack),
             ToRelay::Olm(olm) => self.olm(step, joined, olm),
             ToRelay::Body(signed) => self.body(step, joined, signed),
+            ToRelay::Ping(_) => {
+                step.send(connection, &Pong {}.into());
+                Ok(())
+            }
+            ToRelay::Suspect(_) | ToRelay::Decline(_) => Ok(()),
         };
         if let Err(Refused { code, message }) = result {
             self.refuse(step, connection, code, &message);

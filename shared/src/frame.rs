@@ -66,8 +66,11 @@ impl Frames {
             }
             KeyUpdate::Activate(epoch) => self.sealer.activate(epoch),
             KeyUpdate::Retire(epoch) => self.epochs.retire(epoch),
+            KeyUpdate::Pause => self.sealer.pause(true),
+            KeyUpdate::Resume => self.sealer.pause(false),
             KeyUpdate::Clear => {
                 self.epochs.clear();
+                self.sealer.clear();
                 self.opener.cleared();
             }
         }

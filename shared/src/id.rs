@@ -156,6 +156,10 @@ byte_id!(
     JoinNonce, 16
 );
 byte_id!(
+    /// Drawn by a member for one request for a key.
+    RequestNonce, 16
+);
+byte_id!(
     /// One life of a relay process; its sequence numbers mean nothing under another.
     RelayInstance, 16
 );

@@ -161,6 +161,17 @@ impl Session {
         self.call().map(Call::members).unwrap_or_default()
     }
 
+    /// Whether answering this challenge needs a token that is still good: a seat that the relay holds needs none.
+    #[must_use]
+    pub fn needs_token(&self, challenge: &Challenge) -> bool {
+        self.call().is_none_or(|call| call.relay() != challenge.relay)
+    }
+
+    /// Replaces the access token: for connections to come.
+    pub fn set_token(&mut self, token: Token) {
+        self.profile.token = token;
+    }
+
     /// The device, for storing it or ending with it.
     #[must_use]
     pub fn into_device(self) -> Device {
@@ -227,7 +238,6 @@ impl Session {
             relay_nonce: challenge.nonce,
             nonce,
             keys: keys.hash().map_err(|_| internal(InternalError::Crypto))?,
-            held: None,
             signature: crate::id::Signature::new([0; 64]),
         };
         let hash = crate::id::CardHash::new(card.text_hash());
@@ -239,7 +249,6 @@ impl Session {
             card: card.clone(),
             proof: Proof { nonce, signature: proof.signature },
             keys,
-            held: None,
         };
         out.push(Output::Persist(self.device.pickle()));
         out.push(Output::Send(join.into()));

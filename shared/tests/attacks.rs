@@ -72,7 +72,6 @@ fn claim_of(join: &Join, seat: u16, joined: u64) -> MemberClaim {
         relay_nonce: NONCE,
         nonce: join.proof.nonce,
         keys: join.keys.hash().unwrap(),
-        held: None,
         signature: join.proof.signature,
     };
     MemberClaim {
@@ -83,6 +82,7 @@ fn claim_of(join: &Join, seat: u16, joined: u64) -> MemberClaim {
         proof,
         committed: false,
         present: true,
+        away: None,
     }
 }
 

@@ -22,8 +22,8 @@ use conclave_shared::{
             Added, Cause, CommitBody, OlmContext, OlmEnd, OlmType, SecretBlob, SessionBody, message_aad, roster_hash,
         },
         signed::{
-            Card, Held, JoinProof, KeyBatch, Signed, Speaker, body_bytes, card_bytes, join_bytes, keys_bytes, sha256,
-            verify,
+            Card, Held, JoinProof, KeyBatch, Signed, Speaker, body_bytes, card_bytes, join_bytes, keys_bytes,
+            resume_bytes, sha256, verify,
         },
     },
 };
@@ -96,10 +96,16 @@ fn batch() -> KeyBatch {
 fn cards_proofs_and_bodies() {
     let (signed, batch) = (card(), batch());
     let verified = signed.card().expect("it verifies");
-    let held =
-        Held { instance: Instance::new(half("instance")), term: Term(3), seat: Seat(7), joined: Joined(1 << 33) };
-    let joins: Vec<_> = [None, Some(held)].into_iter().map(|held| join(&verified.hash, &batch, held)).collect();
+    let held = Held {
+        instance: Instance::new(half("instance")),
+        term: Term(3),
+        lead: Joined(9),
+        seat: Seat(7),
+        joined: Joined(1 << 33),
+        highest: Joined(1 << 34),
+    };
     let join_id = JoinId::new(named("join"));
+    let resumes: Vec<_> = [None, Some(held)].into_iter().map(|held| resume(&join_id, held)).collect();
     let keys = keys_bytes(&call(), &join_id, &batch.hash().expect("two keys"));
     let speaker = Speaker { call: call(), instance: held.instance, ed25519: ed25519(), join: join_id };
     let text = r#"{"epoch":[1,2],"n":3,"to":null,"content":{"leave":{}}}"#;
@@ -119,7 +125,8 @@ fn cards_proofs_and_bodies() {
                 "signed": hex(&keys),
                 "signature": hex(sign(&keys).as_bytes()),
             },
-            "joins": joins,
+            "join": join(&verified.hash, &batch),
+            "resumes": resumes,
             "body": {
                 "instance": hex(held.instance.as_bytes()),
                 "join_id": hex(join_id.as_bytes()),
@@ -131,24 +138,36 @@ fn cards_proofs_and_bodies() {
     );
 }
 
-fn join(card: &CardHash, batch: &KeyBatch, held: Option<Held>) -> Value {
+fn resume(join: &JoinId, held: Option<Held>) -> Value {
+    let nonce = RelayNonce::new(named("relay nonce"));
+    let bytes = resume_bytes(&call(), &nonce, join, held.as_ref());
+    let held = held.map(|held| {
+        let Held { instance, term, lead, seat, joined, highest } = held;
+        let instance = hex(instance.as_bytes());
+        json!({"instance": instance, "term": term, "lead": lead, "seat": seat, "joined": joined, "highest": highest})
+    });
+    json!({
+        "relay_nonce": hex(nonce.as_bytes()),
+        "join_id": hex(join.as_bytes()),
+        "held": held,
+        "signed": hex(&bytes),
+        "signature": hex(sign(&bytes).as_bytes()),
+    })
+}
+
+fn join(card: &CardHash, batch: &KeyBatch) -> Value {
     let mut proof = JoinProof {
         relay_nonce: RelayNonce::new(named("relay nonce")),
         nonce: JoinNonce::new(half("own nonce")),
         keys: batch.hash().expect("two keys"),
-        held,
         signature: Signature::new([0; 64]),
     };
     let bytes = join_bytes(&call(), *card, &proof);
     proof.signature = sign(&bytes);
     verify(&ed25519(), &bytes, &proof.signature).expect("it verifies");
-    let held = held.map(|held| {
-        json!({"instance": hex(held.instance.as_bytes()), "term": held.term, "seat": held.seat, "joined": held.joined})
-    });
     json!({
         "relay_nonce": hex(proof.relay_nonce.as_bytes()),
         "nonce": hex(proof.nonce.as_bytes()),
-        "held": held,
         "signed": hex(&bytes),
         "signature": hex(proof.signature.as_bytes()),
         "join_id": hex(proof.join_id(&call(), *card).as_bytes()),

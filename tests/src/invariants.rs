@@ -277,7 +277,7 @@ impl Checker {
                 live.remove(epoch);
             }
             KeyUpdate::Clear => live.clear(),
-            KeyUpdate::Activate(_) => {}
+            KeyUpdate::Activate(_) | KeyUpdate::Pause | KeyUpdate::Resume => {}
         }
         if live.len() > limits::LIVE_EPOCHS {
             return Err(Violation::TooManyEpochs { peer, live: live.len() });

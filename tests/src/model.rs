@@ -70,6 +70,10 @@ impl Model {
             ToClient::Lead(event) => return self.leads(event.term, event.joined, event.genesis),
             ToClient::Commit(event) => return self.committed(event.from, event.epoch, &event.add, &event.remove),
             ToClient::Challenge(_)
+            | ToClient::Resumed(_)
+            | ToClient::Away(_)
+            | ToClient::Back(_)
+            | ToClient::Pong(_)
             | ToClient::Welcome(_)
             | ToClient::Ack(_)
             | ToClient::Olm(_)
@@ -162,7 +166,11 @@ fn at(message: &ToClient) -> Option<At> {
         ToClient::Ack(event) => Some(event.at),
         ToClient::Olm(event) => Some(event.at),
         ToClient::Body(event) => Some(event.at),
+        ToClient::Away(event) => Some(event.at),
+        ToClient::Back(event) => Some(event.at),
         ToClient::Challenge(_)
+        | ToClient::Resumed(_)
+        | ToClient::Pong(_)
         | ToClient::Welcome(_)
         | ToClient::Claimed(_)
         | ToClient::KeysLow(_)

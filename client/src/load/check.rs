@@ -46,7 +46,9 @@ pub(crate) fn shown(leaver: &mut Stopped, exclusion: &Exclusion) -> Findings {
             let fingerprint = media.fingerprint();
             exclusion.targets.iter().any(|target| target.fingerprint == fingerprint)
         }
-        KeyUpdate::Activate(_) | KeyUpdate::Retire(_) | KeyUpdate::Clear => false,
+        KeyUpdate::Activate(_) | KeyUpdate::Retire(_) | KeyUpdate::Pause | KeyUpdate::Resume | KeyUpdate::Clear => {
+            false
+        }
     };
     for text in &exclusion.texts {
         let Ok(message) = wire::decode::<ToClient>(text, limits::COMMIT_LENGTH) else { continue };

@@ -211,6 +211,13 @@ impl Observer for Probe {
             }
             Event::Ended(reason) => self.ended(reason),
             Event::LeadChanged { .. }
+            | Event::Link(_)
+            | Event::MemberAway { .. }
+            | Event::MemberBack(_)
+            | Event::KeyMissing(_)
+            | Event::KeyFound
+            | Event::Paused(_)
+            | Event::Resumed
             | Event::MemberArrived(_)
             | Event::MemberLeft { .. }
             | Event::MemberPresent(_)

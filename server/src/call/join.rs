@@ -43,7 +43,7 @@ impl Call {
     }
 
     fn check(&mut self, JoinRequest { admission, join, nonce }: JoinRequest) -> Result<Newcomer, Refused> {
-        let Join { version, call, token: _, card, proof, keys, held } = join;
+        let Join { version, call, token: _, card, proof, keys } = join;
         if version != VERSION {
             return Err(Refused { code: Code::Version, message: version_sentence(version) });
         }
@@ -55,7 +55,7 @@ impl Call {
             return Err(Refused::plain(Code::UserMismatch));
         }
         let hash = keys.hash().map_err(|error| Refused::because(Code::BadKeys, &error))?;
-        let proof = JoinProof { relay_nonce: nonce, nonce: proof.nonce, keys: hash, held, signature: proof.signature };
+        let proof = JoinProof { relay_nonce: nonce, nonce: proof.nonce, keys: hash, signature: proof.signature };
         let join = proof.verify(&self.name, &verified).map_err(|error| Refused::because(Code::BadProof, &error))?;
         self.make_room(verified.card.ed25519)?;
         Ok(Newcomer { role: admission.role, card, ed25519: verified.card.ed25519, proof, join, keys })

@@ -73,6 +73,7 @@ impl Member {
             proof: self.proof.clone(),
             committed: self.committed,
             present: self.is_present(),
+            away: None,
         }
     }
 }

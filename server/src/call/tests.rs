@@ -146,7 +146,11 @@ fn numbers(messages: &[ToClient]) -> Vec<u64> {
         ToClient::Ack(event) => Some(event.at),
         ToClient::Olm(event) => Some(event.at),
         ToClient::Body(event) => Some(event.at),
+        ToClient::Away(event) => Some(event.at),
+        ToClient::Back(event) => Some(event.at),
         ToClient::Challenge(_)
+        | ToClient::Resumed(_)
+        | ToClient::Pong(_)
         | ToClient::Claimed(_)
         | ToClient::KeysLow(_)
         | ToClient::Error(_)

@@ -69,12 +69,12 @@ impl Device {
         let card = self.card();
         let proof = self.proof(call, nonce, &card, keys.hash().unwrap_or(KeysHash::new([0; 32])));
         let proof = Proof { nonce: proof.nonce, signature: proof.signature };
-        Join { version: VERSION, call: call.clone(), token, card, proof, keys, held: None }
+        Join { version: VERSION, call: call.clone(), token, card, proof, keys }
     }
 
     pub fn proof(&self, call: &CallName, relay_nonce: RelayNonce, card: &Signed, keys: KeysHash) -> JoinProof {
         let (nonce, signature) = (JoinNonce::new([self.seed; 16]), Signature::new([0; 64]));
-        let mut proof = JoinProof { relay_nonce, nonce, keys, held: None, signature };
+        let mut proof = JoinProof { relay_nonce, nonce, keys, signature };
         proof.signature = self.sign(&join_bytes(call, CardHash::new(card.text_hash()), &proof));
         proof
     }

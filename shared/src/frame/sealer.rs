@@ -22,6 +22,7 @@ use crate::{
 pub(super) struct Sealer {
     own: Ed25519Key,
     active: Option<Epoch>,
+    paused: bool,
     stats: SealStats,
 }
 
@@ -40,6 +41,9 @@ pub enum SealError {
     /// No epoch is active, or this device may not send in it.
     #[error("there is no key to seal under")]
     NoKey,
+    /// Sealing is paused: the key may be one that somebody holds who was shut out.
+    #[error("sealing is paused")]
+    Paused,
     /// The bytes are no frame of the codec.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -54,12 +58,23 @@ pub enum SealError {
 impl Sealer {
     /// Nothing is active.
     pub(super) fn new(own: Ed25519Key) -> Self {
-        Self { own, active: None, stats: SealStats::default() }
+        Self { own, active: None, paused: false, stats: SealStats::default() }
     }
 
     /// Seals under this epoch from here on. Never goes back: whoever an epoch shut out stays shut out.
     pub(super) fn activate(&mut self, epoch: Epoch) {
         self.active = self.active.max(Some(epoch));
+    }
+
+    /// Seals nothing until it is told to go on.
+    pub(super) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Forgets what was active: another join may come, in which epochs mean something else.
+    pub(super) fn clear(&mut self) {
+        self.active = None;
+        self.paused = false;
     }
 
     /// Seals one frame.
@@ -82,6 +97,9 @@ impl Sealer {
     fn try_seal(&self, epochs: &mut Epochs, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, SealError> {
         let (clear, rest) = codec.split(frame)?;
         let active = self.active.ok_or(SealError::NoKey)?;
+        if self.paused {
+            return Err(SealError::Paused);
+        }
         epochs.sealing(active, &self.own).ok_or(SealError::NoKey)?.seal(clear, rest)
     }
 }

@@ -171,7 +171,8 @@ impl Call {
             }
             // A session comes with a commit and nowhere else.
             Ok(Content::Session(_)) => ctx.alarm(SecurityEvent::BadBody { from }),
-            Err(crate::wire::WireError::Unknown) => {}
+            Ok(Content::Beat(_) | Content::Alive(_) | Content::KeyRequest(_))
+            | Err(crate::wire::WireError::Unknown) => {}
             Err(_) => ctx.alarm(SecurityEvent::BadBody { from }),
         }
     }

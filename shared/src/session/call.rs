@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     crypto::pairwise::Pairwise,
-    id::{CallName, Epoch, Joined, Role, Sequence, Term, Transcript},
+    id::{CallName, Epoch, Joined, RelayInstance, Role, Sequence, Term, Transcript},
     identity::device::Device,
     time::Timestamp,
     wire::{
@@ -109,6 +109,7 @@ impl Call {
             proof,
             committed: false,
             present: true,
+            away: None,
         };
         let own = claims.insert(ctx.now, own).map_err(|_| EndReason::Internal(InternalError::Crypto))?;
         let me = Me { joined: welcome.joined, end: own.entry().end() };
@@ -146,6 +147,11 @@ impl Call {
     /// Whether commits of this device are on their way to the relay.
     pub(super) fn has_staged(&self) -> bool {
         self.reign.as_ref().is_some_and(|reign| !reign.staged.is_empty())
+    }
+
+    /// The life of the relay that knows this seat.
+    pub(super) fn relay(&self) -> RelayInstance {
+        self.at.0
     }
 
     pub(super) fn joined(&self) -> Joined {
@@ -224,6 +230,10 @@ impl Call {
             | ToClient::Olm(_)
             | ToClient::Body(_)
             | ToClient::Challenge(_)
+            | ToClient::Resumed(_)
+            | ToClient::Away(_)
+            | ToClient::Back(_)
+            | ToClient::Pong(_)
             | ToClient::Welcome(_)
             | ToClient::Error(_) => {}
         }
@@ -243,6 +253,7 @@ impl Call {
     fn command(&mut self, ctx: &mut Ctx<'_>, command: Command) -> Result<(), EndReason> {
         let done = match command {
             Command::Leave => return Err(self.leave(ctx)),
+            Command::MissingKey => Ok(()),
             Command::Rotate => self.rotate(ctx),
             Command::Remove(joined) => self.remove(joined),
             Command::Send { to, payload } => self.send_message(ctx, to, &payload),

@@ -26,6 +26,8 @@ pub enum Command {
     Leave,
     /// Replace the session: done by the lead, asked of the lead by others.
     Rotate,
+    /// Frames came whose key this device does not have: ask for it.
+    MissingKey,
     /// Remove a member. Only the lead can.
     Remove(Joined),
     /// Send an application message to all, or to one.
@@ -42,6 +44,7 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Leave => f.write_str("Leave"),
+            Self::MissingKey => f.write_str("MissingKey"),
             Self::Rotate => f.write_str("Rotate"),
             Self::Remove(joined) => write!(f, "Remove({joined})"),
             Self::Send { to, payload } => write!(f, "Send({} bytes to {to:?})", payload.len()),

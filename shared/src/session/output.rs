@@ -8,7 +8,11 @@ use crate::{
     crypto::schedule::MediaSecret,
     id::{Ed25519Key, Epoch, Fingerprint, Joined, Role, RosterHash, Seat, Term},
     identity::device::DevicePickle,
-    wire::{Blob, IceServer, LeftReason, ToRelay, code::Code, sealed::Cause},
+    wire::{
+        AwayReason, Blob, IceServer, LeftReason, ToRelay,
+        code::{Code, Retry},
+        sealed::Cause,
+    },
 };
 
 /// One thing to do, in the order in which they come.
@@ -22,6 +26,8 @@ pub enum Output {
     Event(Event),
     /// The device changed: store it before sending what follows, if it is to outlive this process.
     Persist(DevicePickle),
+    /// The connection is gone and the seat may still be kept: open a new one. Its challenge is what comes next.
+    Connect,
     /// Close the connection: nothing more will come.
     Close,
 }
@@ -42,6 +48,10 @@ pub enum KeyUpdate {
     Activate(Epoch),
     /// Wipe this epoch's keys.
     Retire(Epoch),
+    /// Seal nothing until `Resume`; go on opening.
+    Pause,
+    /// Seal again, under the active epoch.
+    Resume,
     /// Wipe all: this device is out of the call.
     Clear,
 }
@@ -72,6 +82,25 @@ pub enum Event {
         /// Why.
         reason: LeftReason,
     },
+    /// The own connection dropped, or is whole again.
+    Link(Link),
+    /// Somebody keeps their seat and cannot lead for now, as the relay says.
+    MemberAway {
+        /// Who.
+        joined: Joined,
+        /// Why.
+        reason: AwayReason,
+    },
+    /// Somebody who was away is here.
+    MemberBack(Joined),
+    /// This device lacks the newest epoch and has asked for it. Frames of it cannot be opened until `KeyFound`.
+    KeyMissing(KeyMissing),
+    /// The newest epoch is here.
+    KeyFound,
+    /// This device seals nothing for now.
+    Paused(PauseReason),
+    /// This device seals again.
+    Resumed,
     /// Somebody leads.
     LeadChanged {
         /// The reign.
@@ -115,6 +144,40 @@ pub enum Event {
     Ended(EndReason),
 }
 
+/// How the own connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// It dropped: the seat and the keys are kept while a new connection is sought.
+    Down,
+    /// The relay has the seat again: nothing was lost, nothing changed.
+    Up,
+    /// The seat is lost: this device joins afresh, with new keys.
+    Rejoining,
+}
+
+/// Why the newest epoch is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyMissing {
+    /// A commit of the lead came and did not hold.
+    Refused,
+    /// The lead speaks of an epoch whose commit never came.
+    Withheld,
+    /// Frames came whose key this device does not have.
+    Frames,
+}
+
+/// Why nothing is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseReason {
+    /// The newest epoch is missing: somebody may have been shut out who still holds the older one.
+    Behind,
+    /// Nothing fresh was heard of the lead for too long: a commit may be withheld.
+    Lease,
+}
+
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -138,6 +201,18 @@ pub enum EndReason {
     Disconnected,
     /// Our own fault, or the machine's.
     Internal(InternalError),
+}
+
+impl EndReason {
+    /// What to do next: whether the same device may join afresh without anybody being asked.
+    #[must_use]
+    pub const fn retry(self) -> Retry {
+        match self {
+            Self::OutOfStep | Self::Disconnected => Retry::Later,
+            Self::Closed(code) => code.retry(),
+            Self::Left | Self::Removed | Self::Version { .. } | Self::Internal(_) => Retry::No,
+        }
+    }
 }
 
 /// Somebody in the call.

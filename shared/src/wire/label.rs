@@ -20,6 +20,8 @@ pub const GENESIS: &[u8] = b"conclave/1 genesis";
 pub const TRANSCRIPT: &[u8] = b"conclave/1 transcript";
 /// Epoch secret to media secret.
 pub const MEDIA: &[u8] = b"conclave/1 media";
+/// Signature of a device that takes its seat again.
+pub const RESUME: &[u8] = b"conclave/1 resume";
 /// Media secret to the frame key of one sender.
 pub const SENDER: &[u8] = b"conclave/1 sender";
 /// Epoch secret to the message key of one sender.
@@ -43,6 +45,7 @@ mod tests {
             CARD,
             JOIN,
             KEYS,
+            RESUME,
             BODY,
             OLM,
             ROSTER,

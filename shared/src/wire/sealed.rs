@@ -10,6 +10,8 @@
 //! type 1  rekey    rest = key (32) ‖ SHA-256(text of the broadcast body) (32)
 //! type 2  welcome  rest = JSON of `Grant`
 //! type 3  present  rest = empty: a joiner's first acknowledgement
+//! type 4  regrant  rest = nonce of the request (16) ‖ JSON of `Grant`
+//! type 5  turn     rest = empty: turns the ratchet
 //! ```
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -18,8 +20,8 @@ use zeroize::Zeroizing;
 
 use super::{Blob, WireError, decode_value, label, messages, signed::sha256};
 use crate::id::{
-    CallName, CardHash, Ed25519Key, Epoch, GroupId, Instance, JoinId, Joined, PolicyHash, Role, RosterHash, Seat,
-    Transcript, encode_base64,
+    CallName, CardHash, Ed25519Key, Epoch, GroupId, Instance, JoinId, Joined, PolicyHash, RequestNonce, Role,
+    RosterHash, Seat, Transcript, encode_base64,
 };
 
 messages! {
@@ -33,6 +35,12 @@ messages! {
         "leave" => Leave(Leave),
         /// The sender asks the lead for a new session.
         "rotate" => Rotate(Rotate),
+        /// The lead is there, and this is what it holds.
+        "beat" => Beat(Beat),
+        /// The sender is there, and this is what it holds.
+        "alive" => Alive(Alive),
+        /// The sender asks the lead for the newest epoch.
+        "key_request" => KeyRequest(KeyRequest),
         /// An application message, sealed under the sender's message key of the epoch that the body names.
         "message" => Message(SealedMessage),
     }
@@ -74,6 +82,33 @@ pub struct Leave {}
 /// The sender asks for a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rotate {}
+
+/// The lead is there. The body's epoch is the newest that the lead has installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// The transcript after the commit of that epoch: differs on the two sides of a fork.
+    pub transcript: Transcript,
+    /// Milliseconds since the term began, by the lead's own clock.
+    pub at: u64,
+}
+
+/// The sender is there. The body's epoch is the newest that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alive {
+    /// The transcript after the commit of that epoch.
+    pub transcript: Transcript,
+    /// `at` of the newest beat that it heard: no relay can make this up.
+    pub beat: u64,
+}
+
+/// The sender lacks the newest epoch, or has not heard of its lead for too long: it asks for a full grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRequest {
+    /// Drawn for this request; the grant holds it again.
+    pub nonce: RequestNonce,
+    /// The Olm session does not open any more: a new one is to be made from a fresh one-time key.
+    pub fresh: bool,
+}
 
 /// Why an epoch began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -244,6 +279,10 @@ pub enum OlmType {
     Welcome,
     /// A joiner's first acknowledgement.
     Present,
+    /// The newest epoch, for a member that asked.
+    Regrant,
+    /// Turns the ratchet of the session, so that it heals.
+    Turn,
 }
 
 impl OlmType {
@@ -254,6 +293,8 @@ impl OlmType {
             Self::Rekey => 1,
             Self::Welcome => 2,
             Self::Present => 3,
+            Self::Regrant => 4,
+            Self::Turn => 5,
         }
     }
 }

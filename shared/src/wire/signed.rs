@@ -5,12 +5,13 @@
 //!
 //! ```text
 //! card   "conclave/1 card" ‖ SHA-256(card text)
-//! join   "conclave/1 join" ‖ SHA-256(call) ‖ relay nonce (32) ‖ own nonce (16) ‖ SHA-256(card text) ‖ SHA-256(keys) ‖ SHA-256(held)
+//! join   "conclave/1 join" ‖ SHA-256(call) ‖ relay nonce (32) ‖ own nonce (16) ‖ SHA-256(card text) ‖ SHA-256(keys)
 //! keys   "conclave/1 keys" ‖ SHA-256(call) ‖ join id (32) ‖ SHA-256(keys)
+//! resume "conclave/1 resume" ‖ SHA-256(call) ‖ relay nonce (32) ‖ join id (32) ‖ SHA-256(held)
 //! body   "conclave/1 body" ‖ SHA-256(call) ‖ instance (16) ‖ sender Ed25519 (32) ‖ sender's join id (32) ‖ body text
 //!
 //! keys   = number of one-time keys (u8) ‖ each (32) ‖ fallback key (32)
-//! held   = 0x00   or   0x01 ‖ instance (16) ‖ term (u32 BE) ‖ seat (u16 BE) ‖ joined (u64 BE)
+//! held   = 0x00   or   0x01 ‖ instance (16) ‖ term (u32 BE) ‖ lead (u64 BE) ‖ seat (u16 BE) ‖ joined (u64 BE) ‖ highest (u64 BE)
 //! join id = SHA-256(the signed join bytes ‖ signature (64))
 //! ```
 
@@ -168,14 +169,18 @@ pub struct Held {
     pub instance: Instance,
     /// The newest reign that it knows.
     pub term: Term,
+    /// Whose it is.
+    pub lead: Joined,
     /// Its seat.
     pub seat: Seat,
     /// Its order number.
     pub joined: Joined,
+    /// The highest order number that was ever committed: later members come above it.
+    pub highest: Joined,
 }
 
 impl Held {
-    /// The hash under which this enters a join proof; of nothing held, when absent.
+    /// The hash under which this is signed; of nothing held, when absent.
     #[must_use]
     pub fn hash(held: Option<&Self>) -> [u8; 32] {
         held.map_or_else(
@@ -185,8 +190,10 @@ impl Held {
                     &[1],
                     held.instance.as_bytes(),
                     &held.term.0.to_be_bytes(),
+                    &held.lead.0.to_be_bytes(),
                     &held.seat.0.to_be_bytes(),
                     &held.joined.0.to_be_bytes(),
+                    &held.highest.0.to_be_bytes(),
                 ])
             },
         )
@@ -202,8 +209,6 @@ pub struct JoinProof {
     pub nonce: JoinNonce,
     /// The keys that it brought.
     pub keys: KeysHash,
-    /// What it held.
-    pub held: Option<Held>,
     /// Over [`join_bytes`].
     pub signature: Signature,
 }
@@ -284,9 +289,15 @@ pub fn join_bytes(call: &CallName, card: CardHash, proof: &JoinProof) -> Vec<u8>
         proof.nonce.as_bytes(),
         card.as_bytes(),
         proof.keys.as_bytes(),
-        &Held::hash(proof.held.as_ref()),
     ]
     .concat()
+}
+
+/// The bytes that a device signs to take its seat again.
+#[must_use]
+pub fn resume_bytes(call: &CallName, nonce: &RelayNonce, join: &JoinId, held: Option<&Held>) -> Vec<u8> {
+    let call = sha256(&[call.as_str().as_bytes()]);
+    [label::RESUME, &call, nonce.as_bytes(), join.as_bytes(), &Held::hash(held)].concat()
 }
 
 /// The bytes that the signature over later one-time keys covers.

@@ -17,10 +17,16 @@ messages! {
         "challenge" => Challenge(Challenge),
         /// The seat is given: the call as the relay sees it.
         "welcome" => Welcome(Welcome),
+        /// The seat is taken again: the events that were missed follow.
+        "resumed" => Resumed(Resumed),
         /// Event: somebody joined.
         "joined" => Joined(MemberJoined),
         /// Event: somebody is gone.
         "left" => Left(MemberLeft),
+        /// Event: somebody cannot lead for now; the seat is theirs.
+        "away" => Away(MemberAway),
+        /// Event: somebody who was away is here.
+        "back" => Back(MemberBack),
         /// Event: somebody is to lead.
         "lead" => Lead(Lead),
         /// Event: the lead moved the call to the next epoch.
@@ -33,6 +39,8 @@ messages! {
         "body" => Body(BodyFrom),
         /// One-time keys for the lead.
         "claimed" => Claimed(Claimed),
+        /// The answer to `ping`.
+        "pong" => Pong(Pong),
         /// The client's pool of one-time keys runs low.
         "keys_low" => KeysLow(KeysLow),
         /// Something the client sent was refused.
@@ -91,8 +99,11 @@ pub struct MemberClaim {
     pub proof: JoinProof,
     /// A lead's commit has added it and none has removed it.
     pub committed: bool,
-    /// It is connected.
+    /// It has a connection, or one that dropped and may still come back.
     pub present: bool,
+    /// It is away: see [`MemberAway`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub away: Option<AwayReason>,
 }
 
 /// A STUN or TURN server.
@@ -142,6 +153,38 @@ pub enum LeftReason {
     Removed,
     /// It broke a rule and the relay closed it.
     Refused,
+}
+
+/// Somebody keeps their seat and cannot lead for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberAway {
+    /// Where in the log.
+    pub at: At,
+    /// Who.
+    pub joined: Joined,
+    /// Why.
+    pub reason: AwayReason,
+}
+
+/// Why somebody is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AwayReason {
+    /// The socket dropped; the seat is kept for a while.
+    Dropped,
+    /// The socket is open and nothing comes from it.
+    Silent,
+    /// It was named as lead and does not hold the newest epoch.
+    Declined,
+}
+
+/// Somebody is here again and may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberBack {
+    /// Where in the log.
+    pub at: At,
+    /// Who.
+    pub joined: Joined,
 }
 
 /// Somebody is to lead. Members accept it only if it follows from their own roster.
@@ -238,6 +281,18 @@ pub struct KeysLow {
     /// One-time keys left.
     pub left: u16,
 }
+
+/// The seat is taken again. Everything that happened since `after` follows, numbered as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// How many messages of this join the relay has taken in, the `join` or `restore` not counted: the client sends those
+    /// after them again.
+    pub received: u64,
+}
+
+/// The relay is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pong {}
 
 /// Something was refused. When the code is one that closes, a close frame with its number follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,16 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Blob, OlmMessage, messages,
-    signed::{Held, KeyBatch, Signed},
+    At, Blob, OlmMessage, messages,
+    signed::{Held, JoinProof, KeyBatch, Signed},
 };
-use crate::id::{AckMac, CallName, Epoch, JoinNonce, Joined, Signature};
+use crate::id::{AckMac, CallName, Epoch, JoinId, JoinNonce, Joined, Signature, Term};
 
 messages! {
     /// Everything a client may send.
     ToRelay {
-        /// The first message of a connection.
+        /// The first message of a connection: a seat is asked for.
         "join" => Join(Join),
+        /// The first message of a connection: a seat that this relay still holds is taken again.
+        "resume" => Resume(Resume),
+        /// The first message of a connection: a seat is brought to a relay that has lost it.
+        "restore" => Restore(Restore),
         /// More one-time keys for the pool.
         "keys" => Keys(Keys),
         /// The lead asks for one one-time key of each of these members.
@@ -25,6 +29,12 @@ messages! {
         "olm" => Olm(Olm),
         /// A signed body, to all or to the one that it names.
         "body" => Body(Signed),
+        /// Answered with `pong`: proof that the connection is alive.
+        "ping" => Ping(Ping),
+        /// The lead has fallen silent, or does not commit a leave.
+        "suspect" => Suspect(Suspect),
+        /// The sender was named as lead and does not hold the newest epoch: another is to lead.
+        "decline" => Decline(Decline),
     }
 }
 
@@ -43,8 +53,43 @@ pub struct Join {
     pub proof: Proof,
     /// The keys that the proof signs.
     pub keys: KeyBatch,
-    /// What the device holds of a call in progress.
-    pub held: Option<Held>,
+}
+
+/// Takes a seat again that this relay still holds. Answers a `challenge` of the same relay instance; needs no token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The protocol version that the client speaks.
+    pub version: u16,
+    /// The call.
+    pub call: CallName,
+    /// The join that goes on.
+    pub join: JoinId,
+    /// The newest event that was taken in: everything after it is sent again.
+    pub after: At,
+    /// Over [`resume_bytes`](super::signed::resume_bytes), with nothing held.
+    pub signature: Signature,
+}
+
+/// Brings a seat to a relay that was restarted and knows nothing of the call. Answers a `challenge` of another relay
+/// instance than the one that the device knew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// The protocol version that the client speaks.
+    pub version: u16,
+    /// The call; must be the one that the token names.
+    pub call: CallName,
+    /// The access token.
+    pub token: Token,
+    /// The card that the device joined with.
+    pub card: Signed,
+    /// The whole proof that it joined with: the join id stays.
+    pub proof: JoinProof,
+    /// What it holds of the call.
+    pub held: Held,
+    /// New one-time keys: the pool went with the relay.
+    pub keys: Keys,
+    /// Over [`resume_bytes`](super::signed::resume_bytes): the device itself is here now.
+    pub signature: Signature,
 }
 
 /// An access token: prints nothing of itself.
@@ -124,4 +169,22 @@ pub struct Olm {
     pub to: Joined,
     /// The message.
     pub message: OlmMessage,
+}
+
+/// Asks for a sign of life of the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {}
+
+/// The sender holds the lead for gone, although its own connection is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspect {
+    /// The reign that is meant.
+    pub term: Term,
+}
+
+/// The sender cannot lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decline {
+    /// The reign that it was named for.
+    pub term: Term,
 }

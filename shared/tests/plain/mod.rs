@@ -207,7 +207,7 @@ impl World {
                 // The socket closes behind what was said on it: no real claim names member 0.
                 Output::Close => self.queue.push_back((index, ToRelay::Claim(wire::Claim { of: vec![Joined(0)] }))),
                 Output::Keys(update) => member.frames.apply(update),
-                Output::Persist(_) => {}
+                Output::Persist(_) | Output::Connect => {}
             }
         }
         // The transcript is known once the step is over.
@@ -289,7 +289,14 @@ impl World {
                     None => self.all(Some(from), &event),
                 }
             }
-            ToRelay::Commit(_) | ToRelay::Keys(_) | ToRelay::Join(_) => {}
+            ToRelay::Ping(_) => self.inbox.push_back((index, wire::Pong {}.into())),
+            ToRelay::Commit(_)
+            | ToRelay::Keys(_)
+            | ToRelay::Join(_)
+            | ToRelay::Resume(_)
+            | ToRelay::Restore(_)
+            | ToRelay::Suspect(_)
+            | ToRelay::Decline(_) => {}
         }
     }
 
@@ -303,11 +310,11 @@ impl World {
             relay_nonce: member.nonce,
             nonce: join.proof.nonce,
             keys: join.keys.hash().unwrap(),
-            held: None,
             signature: join.proof.signature,
         };
         let role = member.role;
-        let claim = MemberClaim { seat, joined, role, card: join.card, proof, committed: false, present: true };
+        let claim =
+            MemberClaim { seat, joined, role, card: join.card, proof, committed: false, present: true, away: None };
         self.seats.insert(joined, Seated { claim: claim.clone(), keys: join.keys, used: 0, at: index });
         let listed = self.seats.values().map(|seated| &seated.claim).filter(|claim| claim.present || claim.committed);
         let members = listed.cloned().collect();

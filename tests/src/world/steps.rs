@@ -190,6 +190,7 @@ impl World {
             Output::Keys(update) => self.keys(id, update),
             Output::Event(event) => self.event(id, event),
             Output::Persist(pickle) => self.peer_mut(id).stored = pickle,
+            Output::Connect => {}
             Output::Close => {
                 if self.peer(id).line == Line::Up {
                     self.hang_up(id, Duration::ZERO);

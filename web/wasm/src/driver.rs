@@ -177,7 +177,7 @@ impl Driver {
             }
             Output::Event(event) => Some(Told::Event(Heard::Session(event))),
             // A page's device lives for one join.
-            Output::Persist(_) => None,
+            Output::Persist(_) | Output::Connect => None,
             Output::Close => Some(Told::Close(true)),
         }
     }

@@ -124,9 +124,12 @@ const fn advice(code: Code) -> &'static str {
             "Bring the relay and this program to the same version."
         }
         Code::BadCard | Code::BadProof | Code::BadKeys => "Remove the device key file to make a new device.",
-        Code::JoinTimeout | Code::SlowConsumer | Code::Unresponsive | Code::Closing | Code::TooFast => {
-            "Start it again."
-        }
+        Code::JoinTimeout
+        | Code::SlowConsumer
+        | Code::Unresponsive
+        | Code::Closing
+        | Code::TooFast
+        | Code::LostSeat => "Start it again.",
         Code::TooLarge | Code::NotText | Code::TooDeep | Code::JoinFirst => "This is a fault of this program.",
         Code::AlreadyJoined | Code::NotLead | Code::PassedTerm | Code::UnknownMember | Code::OutOfOrder => {
             "The connection stays open."

@@ -324,7 +324,7 @@ impl Frames {
         let sealed = match client.seal(Codec::Opus, &plain) {
             Ok(sealed) => sealed,
             // Before the first epoch there is nothing to exercise.
-            Err(SealError::NoKey) => return,
+            Err(SealError::NoKey | SealError::Paused) => return,
             Err(SealError::Frame(_) | SealError::Exhausted | SealError::Crypto) => {
                 self.failed += 1;
                 return;

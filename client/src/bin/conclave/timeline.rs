@@ -132,6 +132,13 @@ impl Timeline {
             Event::MemberArrived(member) => drop(name(member)),
             Event::Epoch(epoch) => epoch.members.iter().for_each(|member| drop(name(member))),
             Event::MemberLeft { .. }
+            | Event::Link(_)
+            | Event::MemberAway { .. }
+            | Event::MemberBack(_)
+            | Event::KeyMissing(_)
+            | Event::KeyFound
+            | Event::Paused(_)
+            | Event::Resumed
             | Event::LeadChanged { .. }
             | Event::Active(_)
             | Event::MemberPresent(_)
@@ -169,7 +176,8 @@ impl Timeline {
             }
             Event::Epoch(epoch) => ("key", good, self.epoch(epoch)),
             Event::Active(epoch) => ("active", plain, format!("frames are sealed under {epoch}")),
-            Event::MemberPresent(_) => return None,
+            Event::MemberPresent(_) | Event::MemberAway { .. } | Event::MemberBack(_) => return None,
+            Event::Link(_) | Event::KeyMissing(_) | Event::KeyFound | Event::Paused(_) | Event::Resumed => return None,
             Event::Message { from, direct, payload } => {
                 let to = if *direct { ", to this device" } else { "" };
                 ("message", plain, format!("{} bytes from {}{to}", payload.0.len(), self.name(*from)))
