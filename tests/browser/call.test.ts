@@ -165,14 +165,13 @@ test('a third tab ratchets, closing it makes a new session, and without a bot th
   await ben.close();
 });
 
-// Five restarts of ICE on both sides at once may take longer than a busy machine gives them: tried again, in a call of its own.
-test('offers that cross do no harm', { retry: 2 }, async () => {
-  const call = `glare-${Date.now()}`;
+test('offers that cross do no harm', async () => {
+  const call = 'glare';
   const [ana, ben] = [await Person.join(browser, relay, call, 'Ana'), await Person.join(browser, relay, call, 'Ben')];
   await ana.decrypts(1);
   const before = await ana.signaling();
   for (let i = 0; i < 5; i += 1) await Promise.all([ana.restartIce(), ben.restartIce()]);
-  await until('both sides agreeing again', 30_000, async () => {
+  await until('both sides agreeing again', 10_000, async () => {
     const both = [...(await ana.signaling()), ...(await ben.signaling())];
     return both.every(({ state }) => state === 'stable') && (await ana.signaling())[0]?.ufrag !== before[0]?.ufrag;
   });

@@ -163,4 +163,16 @@ describe('perfect negotiation', () => {
     await Promise.all([offered, received]);
     expect(polite.wire.map((signal) => signal.type === 'description' && signal.kind)).toEqual(['answer']);
   });
+
+  test('an answer is sent though the next offer began while it gathered', async () => {
+    const gates: (() => void)[] = [];
+    const polite = end(true, () => new Promise((resolve) => gates.push(resolve)));
+    const received = polite.negotiation.receive({ type: 'description', n: 0, kind: 'offer', sdp: SDP });
+    await new Promise((resolve) => setTimeout(resolve));
+    const offered = polite.negotiation.offer();
+    await new Promise((resolve) => setTimeout(resolve));
+    for (const open of gates) open();
+    await Promise.all([received, offered]);
+    expect(polite.wire.map((signal) => signal.type === 'description' && signal.kind)).toEqual(['answer', 'offer']);
+  });
 });
