@@ -1,8 +1,11 @@
 //! One device in one call, as an application uses it.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 use thiserror::Error;
 use tokio::{
@@ -29,13 +32,16 @@ use conclave_shared::{
 };
 
 use crate::{
+    again::{Again, Relays, TokenSource},
     driver::{Driver, Observer, REQUESTS, Request},
     store::{Store, StoreError},
-    transport::{ConnectError, RelayUrl, Transport},
+    transport::{ConnectError, Transport},
 };
 
 /// Events that may wait for the application: a minute of a lively call. See [`Events`].
 const EVENTS: usize = 1024;
+/// Between two times that the session is told of frames without a key.
+const MISSING_KEY: Duration = Duration::from_secs(1);
 
 /// What a device brings to a call.
 #[derive(Debug)]
@@ -44,8 +50,10 @@ pub struct Joining {
     pub device: Device,
     /// Where the device is kept, if it is to outlive this process.
     pub store: Option<Store>,
-    /// The call, who joins it, and the token that lets them.
+    /// The call, who joins it, and the token that lets them in first.
     pub profile: Profile,
+    /// Where further tokens come from.
+    pub tokens: TokenSource,
     /// Times.
     pub config: Config,
 }
@@ -56,6 +64,10 @@ pub struct Joining {
 pub struct Over;
 
 /// One device in one call. Clones are handles of the same device; when the last one is dropped, the device leaves.
+///
+/// It stays in the call until it leaves or is put out. When the connection drops, it keeps its keys and looks for the
+/// relay ([`Event::Link`] says `Down`, then `Up`); when its seat is lost, it joins afresh as the same device
+/// (`Rejoining`, then [`Event::Seated`] with another order number and, later, new keys).
 #[derive(Clone, Debug)]
 pub struct Client {
     requests: mpsc::Sender<Request>,
@@ -76,13 +88,18 @@ pub struct Events {
 impl Client {
     /// Connects to a relay and joins a call. Whether the relay lets the device in, and with which key, comes as events.
     ///
+    /// Of several addresses each is tried once, in their order; later they take turns.
+    ///
     /// # Errors
-    /// [`ConnectError`] when there is no connection.
-    pub async fn connect(url: &RelayUrl, joining: Joining) -> Result<(Self, Events), ConnectError> {
-        let transport = Transport::connect(url).await?;
+    /// [`ConnectError`] of the last address when there is no connection.
+    pub async fn connect(relays: impl Into<Relays>, joining: Joining) -> Result<(Self, Events), ConnectError> {
+        let mut relays = relays.into();
+        let transport = first_connection(&mut relays).await?;
         let began = Instant::now();
         let frames = Mutex::new(Frames::new(joining.device.ed25519()));
-        let media = Arc::new(Media { frames, seat: OnceLock::new(), began });
+        let media = Arc::new(Media { frames, seat: Mutex::new(None), missing: Mutex::new(None), began });
+        let (profile, config) = (joining.profile.clone(), joining.config);
+        let again = Again { relays, tokens: joining.tokens, profile, config };
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (events, queue) = mpsc::channel(EVENTS);
         let (done, stored) = oneshot::channel();
@@ -94,6 +111,7 @@ impl Client {
             store: joining.store,
             observer: Delivery { media: media.clone(), events, missed: missed.clone() },
             began,
+            again: Some(again),
         };
         tokio::spawn(async move {
             let finished = driver.run().await;
@@ -135,10 +153,10 @@ impl Client {
         self.command(Command::Send { to, payload }).await
     }
 
-    /// The own seat, once the relay has given one.
+    /// The own seat, once the relay has given one. A device that joins afresh may get another.
     #[must_use]
     pub fn seat(&self) -> Option<Seat> {
-        self.media.seat.get().copied()
+        *lock(&self.media.seat)
     }
 
     /// Seals one frame under this device's key of the active epoch.
@@ -157,11 +175,18 @@ impl Client {
         self.media.frames().open(now, from, codec, frame, ticket)
     }
 
-    /// Held frames whose key has come, or that have waited too long.
+    /// Held frames whose key has come, or that have waited too long. Of those the session is told, so that it asks for
+    /// the key.
     #[must_use]
     pub fn release(&self) -> Vec<(u64, Result<Vec<u8>, OpenError>)> {
         let now = self.media.now();
-        self.media.frames().release(now)
+        let released = self.media.frames().release(now);
+        if released.iter().any(|(_, frame)| *frame == Err(OpenError::TimedOut)) && self.media.tells_of_missing_key(now)
+        {
+            // When the driver is this busy, the next frame asks again.
+            let _ = self.requests.try_send(Request::Command(Command::MissingKey));
+        }
+        released
     }
 
     async fn command(&self, command: Command) -> Result<(), Over> {
@@ -195,7 +220,9 @@ impl Events {
 struct Media {
     /// Never held across an await: sealing and opening take microseconds.
     frames: Mutex<Frames>,
-    seat: OnceLock<Seat>,
+    seat: Mutex<Option<Seat>>,
+    /// When the session was last told that a key is missing.
+    missing: Mutex<Option<Timestamp>>,
     began: Instant,
 }
 
@@ -207,12 +234,38 @@ impl std::fmt::Debug for Media {
 
 impl Media {
     fn frames(&self) -> MutexGuard<'_, Frames> {
-        // A panic elsewhere leaves no frame half sealed: counters and windows move before bytes are given out.
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.frames)
+    }
+
+    fn tells_of_missing_key(&self, now: Timestamp) -> bool {
+        let mut last = lock(&self.missing);
+        let due = last.is_none_or(|last| now.since(last) >= MISSING_KEY);
+        if due {
+            *last = Some(now);
+        }
+        due
     }
 
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A panic elsewhere leaves no frame half sealed: counters and windows move before bytes are given out.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The first address that answers; the one after it is tried next.
+async fn first_connection(relays: &mut Relays) -> Result<Transport, ConnectError> {
+    let mut left = relays.len();
+    loop {
+        let attempt = Transport::connect(relays.here()).await;
+        left -= 1;
+        if attempt.is_ok() || left == 0 {
+            return attempt;
+        }
+        relays.go_on();
     }
 }
 
@@ -230,7 +283,7 @@ impl Observer for Delivery {
 
     fn event(&mut self, _session: &mut Session, event: Event) {
         if let Event::Seated { seat, .. } = event {
-            let _ = self.media.seat.set(seat);
+            *lock(&self.media.seat) = Some(seat);
         }
         if self.events.try_send(event).is_err() {
             self.missed.fetch_add(1, Ordering::Relaxed);

@@ -6,12 +6,15 @@
 //!
 //! ```no_run
 //! # async fn example(profile: conclave_shared::session::Profile) -> Result<(), Box<dyn std::error::Error>> {
-//! use conclave_client::{Client, Joining, store::Store};
+//! use conclave_client::{Client, Joining, again::{Relays, TokenSource}, store::Store};
 //! use conclave_shared::session::{config::Config, output::Event};
 //!
 //! let store = Store::file("alice.key");
-//! let joining = Joining { device: store.open()?, store: Some(store), profile, config: Config::default() };
-//! let (client, mut events) = Client::connect(&"wss://relay.example".parse()?, joining).await?;
+//! // Once its seat is lost the device joins again: with this the first token must still be good then.
+//! let tokens = TokenSource::First;
+//! let joining = Joining { device: store.open()?, store: Some(store), profile, tokens, config: Config::default() };
+//! let relays: Relays = "wss://relay.example".parse()?;
+//! let (client, mut events) = Client::connect(relays, joining).await?;
 //! while let Some(event) = events.next().await {
 //!     match event {
 //!         Event::Epoch(epoch) => println!("epoch {} holds {} members", epoch.epoch, epoch.members.len()),
@@ -27,6 +30,7 @@
 //! The protocol itself is in [`conclave_shared`]; [`driver`] is the loop that moves bytes and time in and out of it.
 //! The binary `conclave` holds the lead bot, a member without media, and the load test of [`load`].
 
+pub mod again;
 pub mod backoff;
 mod client;
 pub mod driver;

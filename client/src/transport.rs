@@ -18,8 +18,9 @@ use conclave_shared::{limits, wire::code::Code};
 
 /// How long connecting may take, TLS and the upgrade included: a relay answers in milliseconds, a far one in a second.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may stay silent. A relay pings every few seconds, so this much silence is a dead network.
-pub const SILENCE: Duration = Duration::from_secs(30);
+/// How long a connection may stay silent. A relay pings every few seconds, so this much silence is a dead network. A
+/// relay that stands still for half a minute is none: it goes on with everybody still connected.
+pub const SILENCE: Duration = Duration::from_secs(40);
 /// How long one write may take until the relay counts as gone.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the closing handshake may take; nothing depends on it.
@@ -103,11 +104,13 @@ pub enum ConnectError {
         /// What the system says.
         reason: std::io::Error,
     },
-    /// Nothing happened within [`CONNECT_TIMEOUT`].
-    #[error("no answer from {url} within {} seconds; check the address and the network", CONNECT_TIMEOUT.as_secs())]
+    /// Nothing happened in time.
+    #[error("no answer from {url} within {seconds} seconds; check the address and the network")]
     TimedOut {
         /// Where.
         url: RelayUrl,
+        /// How long it was waited for.
+        seconds: u64,
     },
     /// Something answered that is no relay.
     #[error("{url} is not a relay (it answered {status}); the address of a relay ends in {ENDPOINT}")]
@@ -169,13 +172,21 @@ impl Transport {
     /// # Errors
     /// [`ConnectError`]: one sentence with what to do.
     pub async fn connect(url: &RelayUrl) -> Result<Self, ConnectError> {
+        Self::connect_within(url, CONNECT_TIMEOUT).await
+    }
+
+    /// Connects, or gives up after so long.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: one sentence with what to do.
+    pub async fn connect_within(url: &RelayUrl, limit: Duration) -> Result<Self, ConnectError> {
         if url.is_exposed() {
             tracing::warn!(%url, "not encrypted: whoever is on the way can read the access token; use wss://");
         }
         let connector = if url.is_tls() { Connector::Rustls(tls(url)?) } else { Connector::Plain };
         let attempt = connect_async_tls_with_config(url.to_string(), Some(config()), true, Some(connector));
-        match timeout(CONNECT_TIMEOUT, attempt).await {
-            Err(_) => Err(ConnectError::TimedOut { url: url.clone() }),
+        match timeout(limit, attempt).await {
+            Err(_) => Err(ConnectError::TimedOut { url: url.clone(), seconds: limit.as_secs() }),
             Ok(Err(error)) => Err(explain(url, error)),
             Ok(Ok((socket, _response))) => {
                 tracing::debug!(%url, "connected");

@@ -153,16 +153,6 @@ async fn dropping_the_last_handle_leaves_properly() {
 }
 
 #[tokio::test]
-async fn when_the_relay_goes_the_session_is_over_and_no_key_is_left() {
-    let relay = Relay::start().await;
-    let mut anna = Member::join(&relay, "Anna", Role::Member).await;
-    anna.sealing(1).await;
-    relay.stop().await;
-    assert!(matches!(anna.until(ended).await, EndReason::Disconnected | EndReason::Closed(Code::Closing)));
-    assert_eq!(anna.client.seal(Codec::Opus, b"late").unwrap_err(), SealError::NoKey);
-}
-
-#[tokio::test]
 async fn a_stored_device_is_the_same_device_when_it_comes_back() {
     let relay = Relay::start().await;
     let mut bot = Member::join(&relay, "bot", Role::LeadBot).await;

@@ -114,6 +114,7 @@ impl Member {
             store: Some(store.clone()),
             observer,
             began: Instant::now(),
+            again: None,
         };
         tokio::spawn(driver.run());
         Self { requests, events, store }

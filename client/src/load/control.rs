@@ -61,7 +61,7 @@ async fn stop_listening(
     let (requests, asked) = mpsc::channel(REQUESTS);
     let (stage_in, mut stage) = watch::channel(Stage::Joining);
     let (began, observer) = (Instant::now(), Probe::new(books.clone(), false, stage_in));
-    let driver = Driver { session, transport, requests: asked, store: None, observer, began };
+    let driver = Driver { session, transport, requests: asked, store: None, observer, began, again: None };
     let task = tokio::spawn(driver.run());
     let sealing = timeout(PATIENCE, stage.wait_for(|stage| matches!(stage, Stage::Sealing(_)))).await;
     let Ok(Ok(Stage::Sealing(joined))) = sealing.map(|stage| stage.map(|stage| *stage)) else { return Ok(None) };

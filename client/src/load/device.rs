@@ -112,7 +112,7 @@ impl Place {
             Err(error) => return probe.failed(&error.to_string()),
         };
         let began = Instant::now();
-        let driver = Driver { session, transport, requests, store: None, observer: probe, began };
+        let driver = Driver { session, transport, requests, store: None, observer: probe, began, again: None };
         let finished = driver.run().await;
         // The harness may have given up on this device.
         let _ = stopped.send(stop(finished, began).0);

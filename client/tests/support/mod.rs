@@ -3,11 +3,18 @@
 // Each test program uses its own part of this. Helpers of tests may fail as tests do.
 #![allow(dead_code, clippy::expect_used)]
 
-use std::time::Duration;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 use conclave_client::{
     Client, Events, Joining,
+    again::{Relays, TokenSource},
     store::Store,
     token::{Grant, Issuer},
     transport::RelayUrl,
@@ -29,7 +36,7 @@ pub(crate) const CALL: &str = "demo";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Relay {
-    pub(crate) address: std::net::SocketAddr,
+    pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -57,12 +64,55 @@ impl Relay {
     }
 
     pub(crate) fn url(&self) -> RelayUrl {
-        format!("ws://{}", self.address).parse().expect("an address")
+        url(self.address)
     }
 
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(());
         timeout(PATIENCE, self.task).await.expect("the relay stops").expect("it does not panic");
+    }
+}
+
+fn url(address: SocketAddr) -> RelayUrl {
+    format!("ws://{address}").parse().expect("an address")
+}
+
+/// A network between a member and its relay that can go away.
+pub(crate) struct Network {
+    address: SocketAddr,
+    whole: watch::Sender<bool>,
+}
+
+impl Network {
+    pub(crate) async fn to(relay: &Relay) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let (address, to) = (listener.local_addr().expect("an address"), relay.address);
+        let (whole, is_whole) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut whole = is_whole.clone();
+                tokio::spawn(async move {
+                    if !*whole.borrow() {
+                        return;
+                    }
+                    let mut far = TcpStream::connect(to).await.expect("the relay answers");
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = whole.wait_for(|whole| !whole) => {}
+                    }
+                });
+            }
+        });
+        Self { address, whole }
+    }
+
+    pub(crate) fn url(&self) -> RelayUrl {
+        url(self.address)
+    }
+
+    /// Every connection breaks, and no new one comes through until the network is whole again.
+    pub(crate) fn set_whole(&self, whole: bool) {
+        self.whole.send_replace(whole);
     }
 }
 
@@ -84,12 +134,20 @@ impl Member {
     }
 
     pub(crate) async fn with_store(relay: &Relay, user: &str, role: Role, store: Store) -> Self {
+        Self::through(relay.url().into(), user, role, store).await
+    }
+
+    pub(crate) async fn through(relays: Relays, user: &str, role: Role, store: Store) -> Self {
         let name = UserName::new(user).expect("a user");
         let profile =
             Profile { call: CallName::new(CALL).expect("a call"), user: name.clone(), name, token: token(user, role) };
-        let joining =
-            Joining { device: store.open().expect("a device"), store: Some(store), profile, config: Config::default() };
-        let (client, events) = Client::connect(&relay.url(), joining).await.expect("a connection");
+        let tokens = {
+            let user = user.to_owned();
+            TokenSource::made_by(move || Ok(token(&user, role)))
+        };
+        let device = store.open().expect("a device");
+        let joining = Joining { device, store: Some(store), profile, tokens, config: Config::default() };
+        let (client, events) = Client::connect(relays, joining).await.expect("a connection");
         let mut member = Self { client, events, me: Joined(0) };
         member.me =
             member.until(|event| if let Event::Seated { joined, .. } = event { Some(*joined) } else { None }).await;

@@ -17,6 +17,15 @@ pub(crate) struct Relay {
     pub(crate) url: conclave_client::transport::RelayUrl,
 }
 
+/// Where the relays of a call are.
+#[derive(Debug, Args)]
+pub(crate) struct RelayList {
+    /// Address of the relay: wss://relay.example, or ws://127.0.0.1:8080 on this machine; several with commas between
+    /// them take turns when one does not answer
+    #[arg(long = "url", env = "CONCLAVE_URL", value_parser = str::parse::<conclave_client::again::Relays>)]
+    pub(crate) relays: conclave_client::again::Relays,
+}
+
 /// What signs tokens.
 #[derive(Debug, Args)]
 pub(crate) struct Mint {

@@ -1,33 +1,28 @@
 //! `conclave lead` and `conclave join`: one device that stays in a call.
 
 use clap::Args;
-use std::{io, path::PathBuf, time::Duration};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use conclave_client::{
     Client, Events, Joining,
-    backoff::Backoff,
+    again::{NoToken, Relays, TokenSource},
     store::Store,
-    token::{Grant, Issuer},
-    transport::RelayUrl,
+    token::{Grant, Issuer, TokenError},
 };
 use conclave_shared::{
-    crypto::random,
     frame::{clear_bytes::Codec, opener::Opened, sealer::SealError},
     id::{CallName, Role, UserName},
     session::{
         Profile,
         config::Config,
-        output::{EndReason, Event},
+        output::{EndReason, Event, Link},
     },
-    wire::{
-        Token,
-        code::{Code, Retry},
-    },
+    wire::{Token, code::Code},
 };
 
 use crate::{
-    args::{self, Mint, Relay},
+    args::{self, Mint, RelayList},
     exit::{self, Failure},
     timeline::{Format, Frames, Note, Timeline},
 };
@@ -36,16 +31,14 @@ use crate::{
 const TOKEN: Duration = Duration::from_secs(60);
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(3);
-/// A connection that held this long was a good one: the next pause is short again.
-const HELD: Duration = Duration::from_secs(30);
 /// How often a member without media seals a frame: often enough that every key is used many times.
 const FRAME: Duration = Duration::from_millis(100);
 
 /// Leads a call without taking part: makes and renews the keys, sends no media
 ///
 /// The bot is first in succession: it leads a call that it starts, and takes over when the lead goes, but never takes the
-/// lead from a living one. It stays until Ctrl-C, which leaves properly, and joins again when the relay or the network
-/// was away.
+/// lead from a living one. It stays until Ctrl-C, which leaves properly. When the relay or the network is away it keeps
+/// its keys and comes back by itself, and joins again when its seat is gone.
 #[derive(Debug, Args)]
 #[command(after_help = exit::HELP)]
 pub(crate) struct Lead {
@@ -68,7 +61,7 @@ pub(crate) struct Join {
 #[derive(Debug, Args)]
 struct Stay {
     #[command(flatten)]
-    relay: Relay,
+    relay: RelayList,
     /// The call
     #[arg(long, value_parser = args::call)]
     call: CallName,
@@ -108,7 +101,7 @@ impl Stay {
         let name = UserName::new(name).map_err(|error| Failure::Internal(error.to_string()))?;
         let format = Format::choose(self.json, self.text);
         let mut device = Staying {
-            url: self.relay.url,
+            relays: self.relay.relays,
             call: self.call,
             user: self.user.unwrap_or_else(|| name.clone()),
             name,
@@ -117,7 +110,7 @@ impl Stay {
             store: self.device.map_or_else(Store::memory, Store::file),
             timeline: Timeline::new(format),
             frames: Frames::default(),
-            seated: false,
+            down: false,
             stop: Stop::new().map_err(|error| Failure::Internal(error.to_string()))?,
         };
         let outcome = device.stay().await;
@@ -137,7 +130,7 @@ impl Stay {
 /// What lets a device in.
 enum Pass {
     Token(Token),
-    Issuer(Box<Issuer>),
+    Issuer(Arc<Issuer>),
 }
 
 fn pass(token: Option<String>, mint: &Mint) -> Result<Pass, Failure> {
@@ -145,7 +138,7 @@ fn pass(token: Option<String>, mint: &Mint) -> Result<Pass, Failure> {
         return Ok(Pass::Token(Token(token.trim().to_owned())));
     }
     let issuer = mint.issuer()?;
-    issuer.map(|issuer| Pass::Issuer(Box::new(issuer))).ok_or_else(|| {
+    issuer.map(|issuer| Pass::Issuer(Arc::new(issuer))).ok_or_else(|| {
         Failure::Usage(
             "no access token: set CONCLAVE_TOKEN, or CONCLAVE_SECRET to make one, or give --token".to_owned(),
         )
@@ -154,7 +147,7 @@ fn pass(token: Option<String>, mint: &Mint) -> Result<Pass, Failure> {
 
 /// A device that stays in a call over any number of connections.
 struct Staying {
-    url: RelayUrl,
+    relays: Relays,
     call: CallName,
     user: UserName,
     name: UserName,
@@ -163,78 +156,54 @@ struct Staying {
     store: Store,
     timeline: Timeline,
     frames: Frames,
-    /// The relay has let it in at least once, so what it was given was right.
-    seated: bool,
+    /// There is no connection at this moment.
+    down: bool,
     stop: Stop,
 }
 
-/// How one connection went.
-enum Went {
-    /// Left on purpose.
-    Left,
-    /// Lost, or closed by the relay in a way that another attempt may mend.
-    Lost(String),
-}
+/// How it ended, when nothing was wrong.
+struct Left;
 
 impl Staying {
+    /// From the first connection to the end.
     async fn stay(&mut self) -> Result<(), Failure> {
-        let mut backoff = Backoff::default();
-        loop {
-            let began = Instant::now();
-            let reason = match self.once().await {
-                Ok(Went::Left) => return Ok(()),
-                Ok(Went::Lost(reason)) => reason,
-                Err(Failure::Connect(error)) if self.seated => error.to_string(),
-                Err(failure) => return Err(failure),
-            };
-            if began.elapsed() > HELD {
-                backoff.reset();
-            }
-            let pause = backoff.next(random::bytes().map_or(0, u64::from_be_bytes));
-            let after = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            self.timeline.note(&Note::Reconnecting { after, reason: &reason })?;
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.stop.came() => return Ok(()),
-            }
-        }
-    }
-
-    /// One connection, from its first byte to its last.
-    async fn once(&mut self) -> Result<Went, Failure> {
-        self.timeline.note(&Note::Connecting { url: self.url.to_string() })?;
+        self.timeline.note(&Note::Connecting { url: self.relays.here().to_string() })?;
+        let (token, tokens) = self.tokens()?;
         let joining = Joining {
             device: self.store.open()?,
             store: Some(self.store.clone()),
-            profile: Profile {
-                call: self.call.clone(),
-                user: self.user.clone(),
-                name: self.name.clone(),
-                token: self.token()?,
-            },
+            profile: Profile { call: self.call.clone(), user: self.user.clone(), name: self.name.clone(), token },
+            tokens,
             config: Config::default(),
         };
         let (client, mut events) = tokio::select! {
-            connected = Client::connect(&self.url, joining) => connected?,
-            () = self.stop.came() => return Ok(Went::Left),
+            connected = Client::connect(self.relays.clone(), joining) => connected?,
+            () = self.stop.came() => return Ok(()),
         };
-        let went = self.listen(&client, &mut events).await?;
+        let Left = self.listen(&client, &mut events).await?;
         drop(client);
-        events.outcome().await?;
-        Ok(went)
+        if !self.down {
+            events.outcome().await?;
+        }
+        Ok(())
     }
 
-    fn token(&self) -> Result<Token, Failure> {
+    /// The first token, and where further ones come from.
+    fn tokens(&self) -> Result<(Token, TokenSource), Failure> {
         match &self.pass {
-            Pass::Token(token) => Ok(token.clone()),
+            Pass::Token(token) => Ok((token.clone(), TokenSource::First)),
             Pass::Issuer(issuer) => {
-                let grant = Grant { call: &self.call, user: &self.user, role: self.role, lifetime: TOKEN };
-                Ok(issuer.issue(&grant)?)
+                let (issuer, call, user, role) = (issuer.clone(), self.call.clone(), self.user.clone(), self.role);
+                let make = move || -> Result<Token, TokenError> {
+                    issuer.issue(&Grant { call: &call, user: &user, role, lifetime: TOKEN })
+                };
+                let first = make()?;
+                Ok((first, TokenSource::made_by(move || make().map_err(|_| NoToken))))
             }
         }
     }
 
-    async fn listen(&mut self, client: &Client, events: &mut Events) -> Result<Went, Failure> {
+    async fn listen(&mut self, client: &Client, events: &mut Events) -> Result<Left, Failure> {
         let mut frames = interval(FRAME);
         frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut ticket = 0;
@@ -243,8 +212,8 @@ impl Staying {
                 biased;
                 event = events.next() => match event {
                     Some(event) => {
-                        if let Some(went) = self.told(&event)? {
-                            return Ok(went);
+                        if let Some(left) = self.told(&event)? {
+                            return Ok(left);
                         }
                         // Every key is exercised, however short its time.
                         if self.role == Role::Member && matches!(event, Event::Active(_)) {
@@ -252,7 +221,8 @@ impl Staying {
                             self.frames.exercise(client, ticket);
                         }
                     }
-                    None => return Ok(Went::Lost("the connection is gone".to_owned())),
+                    // The device could not be stored: the outcome says why.
+                    None => return Ok(Left),
                 },
                 () = self.stop.came() => return self.goodbye(client, events).await,
                 _ = frames.tick(), if self.role == Role::Member => {
@@ -264,41 +234,32 @@ impl Staying {
     }
 
     /// Prints an event; an end is also judged.
-    fn told(&mut self, event: &Event) -> Result<Option<Went>, Failure> {
+    fn told(&mut self, event: &Event) -> Result<Option<Left>, Failure> {
         self.timeline.event(event)?;
-        if matches!(event, Event::Seated { .. }) {
-            self.seated = true;
+        if let Event::Link(link) = event {
+            self.down = *link != Link::Up;
+        } else if let Event::Seated { .. } = event {
+            self.down = false;
         }
         let Event::Ended(reason) = event else { return Ok(None) };
         match *reason {
-            EndReason::Left => Ok(Some(Went::Left)),
-            EndReason::OutOfStep => Ok(Some(Went::Lost("this device could not follow the call".to_owned()))),
-            EndReason::Disconnected => Ok(Some(Went::Lost("the connection is gone".to_owned()))),
+            EndReason::Left => Ok(Some(Left)),
+            EndReason::OutOfStep => Err(Failure::Internal("this device could not follow the call".to_owned())),
+            EndReason::Disconnected => Err(Failure::Internal("the connection is gone".to_owned())),
             EndReason::Removed | EndReason::Closed(Code::Removed) => {
                 Err(Failure::Out("the lead removed this device from the call"))
             }
             EndReason::Closed(Code::Replaced) => {
                 Err(Failure::Out("the same device joined the call again; use another --device file here or there"))
             }
-            EndReason::Closed(code) if self.may_retry(code) => Ok(Some(Went::Lost(code.sentence().to_owned()))),
             EndReason::Closed(code) => Err(Failure::Refused(code)),
             EndReason::Version { relay, ours } => Err(Failure::Version { relay, ours }),
             EndReason::Internal(error) => Err(Failure::Internal(error.to_string())),
         }
     }
 
-    /// Whether another attempt can go better. The first one must succeed: whoever typed it is still looking.
-    fn may_retry(&self, code: Code) -> bool {
-        let helps = match code.retry() {
-            Retry::Later => true,
-            Retry::FreshToken => matches!(self.pass, Pass::Issuer(_)),
-            Retry::No | Retry::GoOn => false,
-        };
-        self.seated && helps
-    }
-
     /// Leaves, signed, and tells what still comes.
-    async fn goodbye(&mut self, client: &Client, events: &mut Events) -> Result<Went, Failure> {
+    async fn goodbye(&mut self, client: &Client, events: &mut Events) -> Result<Left, Failure> {
         if client.leave().await.is_ok() {
             let rest = async {
                 while let Some(event) = events.next().await {
@@ -313,7 +274,7 @@ impl Staying {
             // A relay that does not take the goodbye sees the connection close.
             timeout(GOODBYE, rest).await.unwrap_or(Ok(()))?;
         }
-        Ok(Went::Left)
+        Ok(Left)
     }
 }
 

@@ -6,12 +6,13 @@ use serde::Serialize;
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal, Write},
+    time::Instant,
 };
 
 use conclave_shared::{
     id::{Joined, Role},
-    session::output::{EndReason, EpochInfo, Event, MemberInfo},
-    wire::{LeftReason, sealed::Cause},
+    session::output::{EndReason, EpochInfo, Event, KeyMissing, Link, MemberInfo, PauseReason},
+    wire::{AwayReason, LeftReason, sealed::Cause},
 };
 
 use crate::{args, exit::Failure};
@@ -34,23 +35,18 @@ pub(crate) struct Timeline {
     names: BTreeMap<Joined, String>,
     me: Option<Joined>,
     code: String,
+    /// When the connection was lost.
+    lost: Option<Instant>,
 }
 
 /// Something to say that is no event of a session.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Note<'a> {
+pub(crate) enum Note {
     /// Connecting.
     Connecting {
         /// Where.
         url: String,
-    },
-    /// The connection went; another is tried.
-    Reconnecting {
-        /// Milliseconds until then.
-        after: u64,
-        /// What happened.
-        reason: &'a str,
     },
     /// What the exercise of frames came to.
     Frames(Frames),
@@ -80,7 +76,7 @@ impl Format {
 
 impl Timeline {
     pub(crate) const fn new(format: Format) -> Self {
-        Self { format, names: BTreeMap::new(), me: None, code: String::new() }
+        Self { format, names: BTreeMap::new(), me: None, code: String::new(), lost: None }
     }
 
     /// Tells of an event.
@@ -94,6 +90,11 @@ impl Timeline {
         }
         let Some((what, style, text)) = self.words(event) else { return Ok(()) };
         self.write(what, style, &text)?;
+        if matches!(event, Event::Link(Link::Down)) {
+            self.lost = self.lost.or_else(|| Some(Instant::now()));
+        } else if matches!(event, Event::Link(Link::Up) | Event::Seated { .. }) {
+            self.lost = None;
+        }
         if let Event::Epoch(EpochInfo { security_code, .. }) = event
             && self.code != *security_code
         {
@@ -107,13 +108,12 @@ impl Timeline {
     ///
     /// # Errors
     /// When nobody reads standard output any more.
-    pub(crate) fn note(&self, note: &Note<'_>) -> Result<(), Failure> {
+    pub(crate) fn note(&self, note: &Note) -> Result<(), Failure> {
         if self.format == Format::Json {
             return line(&with_time(note)?);
         }
         let (what, text) = match note {
             Note::Connecting { url } => ("connect", url.clone()),
-            Note::Reconnecting { after, reason } => ("lost", format!("{reason}; connecting again in {after} ms")),
             Note::Frames(frames) => (
                 "frames",
                 format!("{} sealed, {} opened again, {} failed", frames.sealed, frames.opened, frames.failed),
@@ -176,8 +176,20 @@ impl Timeline {
             }
             Event::Epoch(epoch) => ("key", good, self.epoch(epoch)),
             Event::Active(epoch) => ("active", plain, format!("frames are sealed under {epoch}")),
-            Event::MemberPresent(_) | Event::MemberAway { .. } | Event::MemberBack(_) => return None,
-            Event::Link(_) | Event::KeyMissing(_) | Event::KeyFound | Event::Paused(_) | Event::Resumed => return None,
+            Event::MemberPresent(_) => return None,
+            Event::MemberAway { joined, reason } => {
+                ("away", plain, format!("{} {}", self.name(*joined), away(*reason)))
+            }
+            Event::MemberBack(joined) => ("back", plain, format!("{} is here again", self.name(*joined))),
+            Event::Link(Link::Down) => {
+                ("lost", bad, "connection lost; keys are kept, looking for the relay".to_owned())
+            }
+            Event::Link(Link::Up) => ("back", good, format!("connected again{}; nothing was missed", self.after())),
+            Event::Link(Link::Rejoining) => ("lost", bad, "the seat is gone: joining again, with new keys".to_owned()),
+            Event::KeyMissing(why) => ("no key", bad, format!("{}; asking for it", missing(*why))),
+            Event::KeyFound => ("key", good, "the newest key is here".to_owned()),
+            Event::Paused(why) => ("paused", bad, paused(*why).to_owned()),
+            Event::Resumed => ("resumed", good, "frames are sealed again".to_owned()),
             Event::Message { from, direct, payload } => {
                 let to = if *direct { ", to this device" } else { "" };
                 ("message", plain, format!("{} bytes from {}{to}", payload.0.len(), self.name(*from)))
@@ -188,6 +200,11 @@ impl Timeline {
             Event::Closing(after) => ("closing", plain, format!("the relay goes; back in {after} ms")),
             Event::Ended(reason) => ("ended", plain, ended(*reason)),
         })
+    }
+
+    /// " after 3.2 s", when it is known.
+    fn after(&self) -> String {
+        self.lost.map_or_else(String::new, |lost| format!(" after {:.1} s", lost.elapsed().as_secs_f64()))
     }
 
     fn epoch(&self, epoch: &EpochInfo) -> String {
@@ -240,6 +257,31 @@ const fn left(reason: LeftReason) -> &'static str {
         LeftReason::Replaced => ", joined again with the same device",
         LeftReason::Removed => ", removed by the lead",
         LeftReason::Refused => ", put out by the relay for breaking a rule",
+    }
+}
+
+const fn away(reason: AwayReason) -> &'static str {
+    match reason {
+        AwayReason::Dropped => "has lost the connection; the seat is kept for a moment",
+        AwayReason::Silent => "says nothing",
+        AwayReason::Declined => "cannot lead for now",
+    }
+}
+
+const fn missing(why: KeyMissing) -> &'static str {
+    match why {
+        KeyMissing::Refused => "the newest key did not hold",
+        KeyMissing::Withheld => "there is a newer key that never came",
+        KeyMissing::Frames => "frames came whose key is not here",
+    }
+}
+
+const fn paused(why: PauseReason) -> &'static str {
+    match why {
+        PauseReason::Behind => {
+            "nothing is sealed: the newest key is missing, and somebody may have been shut out of it"
+        }
+        PauseReason::Lease => "nothing is sealed: nothing fresh was heard of the lead for too long",
     }
 }
 
