@@ -57,6 +57,14 @@ impl Call {
             rotation: NEVER,
             presence: NEVER,
             claim: NEVER,
+            beat: NEVER,
+            alive: NEVER,
+            hidden: NEVER,
+            leave: NEVER,
+            lease_warning: NEVER,
+            lease: NEVER,
+            behind: NEVER,
+            absent: NEVER,
         };
         let heard = Rc::new(RefCell::new(None));
         let hears = Rc::clone(&heard);

@@ -40,6 +40,12 @@ pub const PENDING_EPOCHS: usize = 2;
 pub const HELD_MESSAGES: usize = 256;
 /// Of those, the ones of one sender: a burst of a mesh's signalling.
 pub const HELD_MESSAGES_OF_ONE: usize = 32;
+/// Members that a regrant lists: 190 bytes each, so that it stays under [`MESSAGE_LENGTH`] in base64.
+pub const REGRANT_MEMBERS: usize = 200;
+/// Transcripts of past epochs that are kept for comparison with what others hold.
+pub const PAST_TRANSCRIPTS: usize = 8;
+/// Members of a call up to which everybody tells everybody that they are alive: above, that would be most of the traffic.
+pub const ALIVE_TO_ALL: usize = 32;
 /// Members that one commit adds: a grant of 1,100 bytes each, far below [`COMMIT_LENGTH`] beside 1,000 of a leave.
 pub const JOINERS_PER_COMMIT: usize = 256;
 /// How long such a message waits: as long as the slowest rotation may take.

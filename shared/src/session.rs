@@ -4,14 +4,16 @@
 //! alone, and says by [`Session::next_timeout`] when it wants to be woken. It goes through these states:
 //!
 //! ```text
-//! Fresh --challenge--> Joining --welcome--> Seated --leave, removal, close--> Ended
+//! Fresh --challenge--> Joining --welcome--> Seated --leave, removal, lost seat--> Ended
 //!                                             |
+//!                               disconnected  |  asks for another connection and takes its seat again
 //!                                 no key yet  |  grant, or genesis  ->  holds a group: roster, epochs, keys
 //!                                             |  lead event         ->  leads it: commits, grants, activates
 //! ```
 //!
 //! The file `call` is a device with a seat, `group` what it holds once it has a key, `lead` what it does while it leads.
 
+mod alive;
 mod bodies;
 mod call;
 mod claims;
@@ -21,10 +23,15 @@ pub mod error;
 mod group;
 pub mod input;
 mod lead;
+mod lease;
+mod line;
 mod mailbox;
 mod member;
 pub mod output;
+mod pulse;
 mod reign;
+mod request;
+mod resume;
 mod roster;
 mod succession;
 pub mod timer;
@@ -203,11 +210,20 @@ impl Session {
                 Ok(State::Ended)
             }
             (State::Ended, Input::Received(_) | Input::Timeout | Input::Disconnected) => Ok(State::Ended),
+            (State::Seated(mut call), Input::Disconnected) => {
+                resume::disconnected(&mut call, out);
+                Ok(State::Seated(call))
+            }
             (_, Input::Disconnected) => Err(EndReason::Disconnected),
             (state, Input::Received(ToClient::Error(refusal))) => refuse(state, refusal, out),
             (State::Fresh, Input::Received(ToClient::Challenge(challenge))) => self.join(&challenge, out),
             (State::Joining(joining), Input::Received(ToClient::Welcome(welcome))) => {
                 self.seat(now, *joining, welcome, out)
+            }
+            (State::Seated(mut call), Input::Received(ToClient::Challenge(challenge))) => {
+                speaks(&challenge)?;
+                resume::answer(&mut call, (&mut self.device, &self.profile), &challenge, out)?;
+                Ok(State::Seated(call))
             }
             (State::Seated(mut call), input) => {
                 let mut ctx = self.ctx(now, out);
@@ -225,10 +241,7 @@ impl Session {
     }
 
     fn join(&mut self, challenge: &Challenge, out: &mut Vec<Output>) -> Result<State, EndReason> {
-        if !challenge.versions.contains(&limits::VERSION) {
-            let relay = challenge.versions.iter().max().copied().unwrap_or_default();
-            return Err(EndReason::Version { relay, ours: limits::VERSION });
-        }
+        speaks(challenge)?;
         let internal = EndReason::Internal;
         let nonce = JoinNonce::new(random::bytes().map_err(|_| internal(InternalError::Random))?);
         let Profile { call, user, name, token } = &self.profile;
@@ -268,10 +281,21 @@ impl Session {
     }
 }
 
+/// Whether the relay speaks a version that this device speaks.
+fn speaks(challenge: &Challenge) -> Result<(), EndReason> {
+    if challenge.versions.contains(&limits::VERSION) {
+        return Ok(());
+    }
+    let relay = challenge.versions.iter().max().copied().unwrap_or_default();
+    Err(EndReason::Version { relay, ours: limits::VERSION })
+}
+
 /// The relay refused something: it ends the session when its code closes the connection.
 fn refuse(state: State, Refusal { code, message }: Refusal, out: &mut Vec<Output>) -> Result<State, EndReason> {
     out.push(Output::Event(Event::Refused { code, message }));
-    if code.retry() != Retry::GoOn {
+    // A seat outlives its connection, unless the relay says that it does not.
+    let seat_stays = matches!(state, State::Seated(_)) && code.retry() == Retry::Later && code != Code::LostSeat;
+    if code.retry() != Retry::GoOn && !seat_stays {
         return Err(EndReason::Closed(code));
     }
     let refusal_of_a_commit = matches!(code, Code::NotLead | Code::PassedTerm | Code::OutOfOrder);

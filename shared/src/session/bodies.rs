@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     crypto::seal::{open_message, seal_message},
-    id::{Epoch, Joined, Term},
+    id::{Epoch, Joined},
     limits,
     wire::{
         Blob, LeftReason, encode,
@@ -23,7 +23,7 @@ use crate::{
 impl Group {
     /// Whether a body's number is above all that were heard of its sender.
     pub(super) fn is_new(&self, from: Joined, n: u64) -> bool {
-        self.heard.get(&from).is_none_or(|last| n > *last)
+        self.trail.heard.get(&from).is_none_or(|last| n > *last)
     }
 }
 
@@ -94,6 +94,9 @@ impl Call {
         if payload.len() > limits::APPLICATION_MESSAGE {
             return Err(CommandError::TooLong);
         }
+        if !self.line.has_room() {
+            return Err(CommandError::Offline);
+        }
         let n = self.next_n().map_err(|_| CommandError::Ended)?;
         let group = self.group.as_ref().ok_or(CommandError::NoKey)?;
         if let Some(to) = to.filter(|to| !group.roster.contains(*to)) {
@@ -141,8 +144,8 @@ impl Call {
         if !group.is_new(from, body.n) {
             return Err(SecurityEvent::Replay { from, n: body.n });
         }
-        group.heard.insert(from, body.n);
-        Ok((body.epoch >= group.first).then_some(body))
+        group.trail.heard.insert(from, body.n);
+        Ok((body.epoch >= group.trail.first).then_some(body))
     }
 
     fn on_content(&mut self, ctx: &mut Ctx<'_>, from: Joined, body: &Body) {
@@ -171,21 +174,22 @@ impl Call {
             }
             // A session comes with a commit and nowhere else.
             Ok(Content::Session(_)) => ctx.alarm(SecurityEvent::BadBody { from }),
-            Ok(Content::Beat(_) | Content::Alive(_) | Content::KeyRequest(_))
-            | Err(crate::wire::WireError::Unknown) => {}
+            Ok(Content::Beat(beat)) => self.on_beat(ctx, from, body.epoch, beat),
+            Ok(Content::Alive(alive)) => self.on_alive(ctx, from, body.epoch, alive),
+            Ok(Content::KeyRequest(request)) => self.on_key_request(ctx, from, body.epoch, request),
+            Err(crate::wire::WireError::Unknown) => {}
             Err(_) => ctx.alarm(SecurityEvent::BadBody { from }),
         }
     }
 
     fn on_activate(&mut self, ctx: &mut Ctx<'_>, from: Joined, epoch: Epoch) {
-        let lead = self.lead.unwrap_or((Term(0), self.me.joined));
-        if epoch.term() < lead.0 {
-            // It crossed with a change of lead: the epoch of the new term is on its way.
-        } else if lead != (epoch.term(), from) {
-            ctx.alarm(SecurityEvent::CommitByOther { from, epoch });
-        } else if let Some(group) = &mut self.group {
+        if !self.leads(ctx, from, epoch) {
+            return;
+        }
+        if let Some(group) = &mut self.group {
             group.activate(ctx, epoch);
         }
+        self.heard_of(ctx, epoch);
     }
 
     fn on_message(&mut self, ctx: &mut Ctx<'_>, message: &Waiting) {

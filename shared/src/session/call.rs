@@ -1,16 +1,23 @@
 //! A device with a seat: takes in the relay's events in their order and hands each to what it concerns.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
-    claims::Claims,
+    claims::{Claim, Claims},
     config::Config,
     error::{CommandError, InternalError, SecurityEvent},
     group::Group,
     input::{Command, Input},
+    lease::Lease,
+    line::{Line, Stage},
     mailbox::Mailbox,
-    output::{EndReason, Event, KeyUpdate, MemberInfo, Output},
+    output::{EndReason, Event, KeyMissing, KeyUpdate, MemberInfo, Output},
     reign::Reign,
+    request::Wanting,
     timer::{Deadline, Timer},
 };
 use crate::{
@@ -19,7 +26,7 @@ use crate::{
     identity::device::Device,
     time::Timestamp,
     wire::{
-        At, Keys, LeftReason, MemberClaim, ToClient, ToRelay, Welcome,
+        At, AwayReason, Keys, LeftReason, MemberClaim, ToClient, ToRelay, Welcome,
         sealed::Cause,
         sealed::OlmEnd,
         signed::{JoinProof, Signed, keys_bytes},
@@ -82,6 +89,20 @@ pub(super) struct Call {
     pub(super) n: u64,
     /// A commit of the lawful lead was sequenced that this device could not follow.
     pub(super) out_of_step: bool,
+    /// The own connection.
+    pub(super) line: Line,
+    /// What is to be said again on it, ahead of everything else.
+    pub(super) again: Vec<ToRelay>,
+    /// What is known of the lead's life.
+    pub(super) lease: Lease,
+    /// Who left, and when, whom the lead has not committed out yet.
+    pub(super) left: BTreeMap<Joined, Timestamp>,
+    /// The newest epoch is wanted of the lead.
+    pub(super) wanting: Option<Wanting>,
+    /// The application knows that it is missing.
+    pub(super) told_missing: bool,
+    /// When a relay that was restarted took this seat.
+    pub(super) settled_at: Option<Timestamp>,
     keys_sent: Option<Timestamp>,
     /// When the last input came: what was due then is done.
     woken: Timestamp,
@@ -138,6 +159,13 @@ impl Call {
             mailbox: Mailbox::default(),
             n: 0,
             out_of_step: false,
+            line: Line::default(),
+            again: Vec::new(),
+            lease: Lease::new(ctx.now),
+            left: BTreeMap::new(),
+            wanting: None,
+            told_missing: false,
+            settled_at: None,
             keys_sent: None,
             woken: ctx.now,
             at: welcome.at,
@@ -152,6 +180,16 @@ impl Call {
     /// The life of the relay that knows this seat.
     pub(super) fn relay(&self) -> RelayInstance {
         self.at.0
+    }
+
+    /// The newest event taken in.
+    pub(super) fn at(&self) -> At {
+        self.at
+    }
+
+    /// Events are numbered anew, by another relay.
+    pub(super) fn set_at(&mut self, at: At) {
+        self.at = at;
     }
 
     pub(super) fn joined(&self) -> Joined {
@@ -183,10 +221,14 @@ impl Call {
         let cards = self.claims.has_unchecked().then_some((Timestamp::ZERO, Timer::Cards));
         let message = self.mailbox.next_timeout().map(|at| (at, Timer::Message));
         let group = self.group.iter().flat_map(|group| group.epochs.deadlines());
-        let reign = self.reign.iter().flat_map(|reign| reign.deadlines(config));
+        let reigns = self.reign.iter().filter(|reign| reign.confirmed && self.line.is_up());
+        let reign = reigns.flat_map(|reign| reign.deadlines(config));
         let idle =
             self.reign.iter().filter(|reign| reign.is_idle()).flat_map(|reign| self.idle_deadlines(reign, config));
-        cards.into_iter().chain(message).chain(group).chain(reign).chain(idle).min()
+        let live = self.live_deadlines(config).into_iter().chain(self.ask_deadline());
+        // What was due when this device last looked is done, or waits for something else.
+        let live = live.filter(|(at, _)| *at > self.woken);
+        cards.into_iter().chain(message).chain(group).chain(reign).chain(idle).chain(live).min()
     }
 
     /// What a lead does while no epoch is on its way.
@@ -204,9 +246,22 @@ impl Call {
             Input::Received(message) => self.receive(ctx, message)?,
             Input::Command(command) => self.command(ctx, command)?,
             Input::Timeout => self.timeout(ctx),
-            Input::Disconnected => return Err(EndReason::Disconnected),
+            Input::Disconnected => {}
         }
-        self.reign_on(ctx).map_err(EndReason::Internal)
+        if self.line.is_up() {
+            self.reign_on(ctx).map_err(EndReason::Internal)?;
+        }
+        self.live(ctx).map_err(EndReason::Internal)?;
+        self.ask(ctx)?;
+        self.speak(ctx);
+        Ok(())
+    }
+
+    /// What this step says goes out now, behind what has to be said again, or waits for a connection.
+    fn speak(&mut self, ctx: &mut Ctx<'_>) {
+        self.line.carry(ctx.out);
+        let again = std::mem::take(&mut self.again);
+        ctx.out.splice(0..0, again.into_iter().map(Output::Send));
     }
 
     fn receive(&mut self, ctx: &mut Ctx<'_>, message: ToClient) -> Result<(), EndReason> {
@@ -214,12 +269,17 @@ impl Call {
             ToClient::Joined(event) if self.follows(event.at) => self.on_joined(ctx, event.member),
             ToClient::Left(event) if self.follows(event.at) => self.on_left(ctx, event.joined, event.reason),
             ToClient::Lead(event) if self.follows(event.at) => self.on_lead(ctx, event)?,
+            ToClient::Away(event) if self.follows(event.at) => self.on_away(ctx, event.joined, event.reason),
+            ToClient::Back(event) if self.follows(event.at) => self.on_back(ctx, event.joined),
             ToClient::Commit(event) if self.follows(event.at) => self.on_commit(ctx, event)?,
             ToClient::Ack(event) if self.follows(event.at) => self.on_ack(ctx, event.from, event.epoch, &event.mac),
             ToClient::Olm(event) if self.follows(event.at) => self.on_olm(ctx, event.from, &event.message),
             ToClient::Body(event) if self.follows(event.at) => self.on_body(ctx, event.from, &event.signed),
             ToClient::Claimed(claimed) => self.on_claimed(ctx, claimed),
             ToClient::KeysLow(_) => self.on_keys_low(ctx),
+            ToClient::Pong(_) => self.lease.proven(ctx.now),
+            ToClient::Resumed(resumed) => self.on_resumed(ctx, resumed),
+            ToClient::Welcome(welcome) if self.line.stage() == Stage::Restoring => self.on_restored(ctx, welcome)?,
             ToClient::Closing(closing) => ctx.event(Event::Closing(closing.retry_after)),
             // An event that was taken in already, or a message out of turn: nothing to do.
             ToClient::Joined(_)
@@ -230,10 +290,8 @@ impl Call {
             | ToClient::Olm(_)
             | ToClient::Body(_)
             | ToClient::Challenge(_)
-            | ToClient::Resumed(_)
             | ToClient::Away(_)
             | ToClient::Back(_)
-            | ToClient::Pong(_)
             | ToClient::Welcome(_)
             | ToClient::Error(_) => {}
         }
@@ -253,13 +311,24 @@ impl Call {
     fn command(&mut self, ctx: &mut Ctx<'_>, command: Command) -> Result<(), EndReason> {
         let done = match command {
             Command::Leave => return Err(self.leave(ctx)),
-            Command::MissingKey => Ok(()),
+            Command::MissingKey => self.missing_key(ctx.now),
             Command::Rotate => self.rotate(ctx),
             Command::Remove(joined) => self.remove(joined),
             Command::Send { to, payload } => self.send_message(ctx, to, &payload),
         };
         if let Err(error) = done {
             ctx.event(Event::CommandFailed(error));
+        }
+        Ok(())
+    }
+
+    /// Frames came whose key is not here. A lead has every key there is.
+    fn missing_key(&mut self, now: Timestamp) -> Result<(), CommandError> {
+        if self.group.is_none() {
+            return Err(CommandError::NoKey);
+        }
+        if self.reign.is_none() {
+            self.want(now, Some(KeyMissing::Frames), false);
         }
         Ok(())
     }
@@ -301,15 +370,19 @@ impl Call {
             return;
         }
         // A newcomer is never committed, whatever the relay says of it.
-        let known = self.claims.get(member.joined).is_some();
+        let known = self.claims.get(member.joined).map(Claim::away);
         match self.claims.insert(ctx.now, MemberClaim { committed: false, present: true, ..member }) {
             Ok(claim) => {
+                let (joined, info) = (claim.added.joined, Arc::clone(&claim.info));
                 if let Some(reign) = &mut self.reign {
                     let keyless = !self.olm.is_open(claim.added.join);
-                    reign.arrive(claim.added.joined, ctx.now + ctx.config.claim, keyless);
+                    reign.replace(joined, &info.ed25519);
+                    reign.arrive(joined, ctx.now + ctx.config.claim, keyless);
                 }
-                if !known {
-                    ctx.event(Event::MemberArrived(Arc::clone(&claim.info)));
+                match known {
+                    None => ctx.event(Event::MemberArrived(info)),
+                    Some(true) => ctx.event(Event::MemberBack(joined)),
+                    Some(false) => {}
                 }
             }
             Err(event) => ctx.alarm(event),
@@ -322,10 +395,26 @@ impl Call {
             return;
         }
         self.claims.leave(ctx.now, joined);
+        if self.group.as_ref().is_some_and(|group| group.roster.contains(joined)) {
+            self.left.insert(joined, ctx.now);
+        }
         if let Some(reign) = &mut self.reign {
             reign.depart(joined, Cause::Leave);
         }
         ctx.event(Event::MemberLeft { joined, reason });
+    }
+
+    /// Somebody keeps their seat and cannot lead for now, as the relay says.
+    fn on_away(&mut self, ctx: &mut Ctx<'_>, joined: Joined, reason: AwayReason) {
+        if self.claims.set_away(joined, true) && joined != self.me.joined {
+            ctx.event(Event::MemberAway { joined, reason });
+        }
+    }
+
+    fn on_back(&mut self, ctx: &mut Ctx<'_>, joined: Joined) {
+        if self.claims.set_away(joined, false) && joined != self.me.joined {
+            ctx.event(Event::MemberBack(joined));
+        }
     }
 
     fn on_keys_low(&mut self, ctx: &mut Ctx<'_>) {

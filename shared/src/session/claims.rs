@@ -39,6 +39,8 @@ pub(crate) struct Claim {
     curve25519: Curve25519Key,
     /// When the relay said that it is gone.
     gone: Option<Timestamp>,
+    /// It keeps its seat and cannot lead.
+    away: bool,
     card: Signed,
     proof: JoinProof,
     check: Check,
@@ -60,6 +62,21 @@ impl Claim {
     /// The relay holds it for connected.
     pub(crate) fn present(&self) -> bool {
         self.gone.is_none()
+    }
+
+    /// Whether it may lead.
+    pub(crate) fn live(&self) -> bool {
+        self.present() && !self.away
+    }
+
+    /// It keeps its seat and cannot lead.
+    pub(crate) fn away(&self) -> bool {
+        self.present() && self.away
+    }
+
+    /// What the device itself signed when it joined.
+    pub(crate) fn signed(&self) -> (&Signed, &JoinProof) {
+        (&self.card, &self.proof)
     }
 
     /// What the roster would hold of it.
@@ -97,9 +114,9 @@ impl Claims {
                 self.unchecked.insert(joined);
             }
         }
-        let gone = new.gone;
+        let (gone, away) = (new.gone, new.away);
         let claim = self.claims.entry(joined).or_insert(new);
-        claim.gone = gone;
+        (claim.gone, claim.away) = (gone, away);
         Ok(claim)
     }
 
@@ -114,6 +131,44 @@ impl Claims {
     /// Whether the relay holds somebody for connected.
     pub(crate) fn is_present(&self, joined: Joined) -> bool {
         self.claims.get(&joined).is_some_and(Claim::present)
+    }
+
+    /// Whether somebody may lead, as far as the relay says.
+    pub(crate) fn is_live(&self, joined: Joined) -> bool {
+        self.claims.get(&joined).is_some_and(Claim::live)
+    }
+
+    /// Whether somebody keeps their seat and cannot lead for now.
+    pub(crate) fn is_away(&self, joined: Joined) -> bool {
+        self.claims.get(&joined).is_some_and(Claim::away)
+    }
+
+    /// Somebody cannot lead for now, or can again. Whether that is news.
+    pub(crate) fn set_away(&mut self, joined: Joined, away: bool) -> bool {
+        let claim = self.claims.get_mut(&joined).filter(|claim| claim.present() && claim.away != away);
+        claim.map(|claim| claim.away = away).is_some()
+    }
+
+    /// The relay was restarted and lists these: whoever it does not list may still come back.
+    pub(crate) fn relist(&mut self, now: Timestamp, listed: &BTreeSet<Joined>) {
+        for claim in self.claims.values_mut().filter(|claim| !listed.contains(&claim.added.joined)) {
+            if claim.committed {
+                claim.away = true;
+            } else {
+                claim.gone.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Exactly these are committed, as a roster that was checked says.
+    pub(crate) fn commit_all(&mut self, roster: &[Joined]) {
+        let roster: BTreeSet<_> = roster.iter().copied().collect();
+        self.claims.retain(|joined, claim| !claim.committed || roster.contains(joined));
+        let claims = &self.claims;
+        self.unchecked.retain(|joined| claims.contains_key(joined));
+        for claim in self.claims.values_mut().filter(|claim| roster.contains(&claim.added.joined)) {
+            claim.committed = true;
+        }
     }
 
     /// Somebody is gone, as the relay says or as they signed.
@@ -234,6 +289,7 @@ fn claim(call: &CallName, now: Timestamp, member: MemberClaim, card: &VerifiedCa
         curve25519: card.card.curve25519,
         committed: member.committed,
         gone: (!member.present).then_some(now),
+        away: member.away.is_some(),
         card: member.card,
         proof: member.proof,
         check: Check::Waiting,

@@ -19,6 +19,22 @@ pub struct Config {
     pub presence: Duration,
     /// How long the lead waits for one-time keys before it asks again.
     pub claim: Duration,
+    /// How often the lead shows that it is there. After three that are missing it is suspected.
+    pub beat: Duration,
+    /// How often everybody else does.
+    pub alive: Duration,
+    /// How much longer than others somebody may have heard no beat before the lead removes them.
+    pub hidden: Duration,
+    /// How long the lead may leave a leave uncommitted before it is suspected.
+    pub leave: Duration,
+    /// How long nothing fresh may be heard of the lead before the application is told.
+    pub lease_warning: Duration,
+    /// How long a device seals without having heard anything fresh of its lead: from 10 s on.
+    pub lease: Duration,
+    /// How long a device seals after it learnt that it lacks the newest epoch.
+    pub behind: Duration,
+    /// How long the lead waits for members that have not come back to a relay that was restarted.
+    pub absent: Duration,
 }
 
 impl Default for Config {
@@ -31,6 +47,14 @@ impl Default for Config {
             rotation: Duration::from_secs(5 * 60),
             presence: Duration::from_secs(10),
             claim: Duration::from_secs(1),
+            beat: Duration::from_secs(2),
+            alive: Duration::from_secs(10),
+            hidden: Duration::from_secs(30),
+            leave: Duration::from_secs(2),
+            lease_warning: Duration::from_secs(5),
+            lease: Duration::from_secs(45),
+            behind: Duration::from_secs(2),
+            absent: Duration::from_secs(10),
         }
     }
 }

@@ -63,6 +63,20 @@ pub enum SecurityEvent {
         /// The term in force.
         current: Term,
     },
+    /// Nothing fresh was heard of the lead for some time: it is gone, or the relay keeps what it says to itself.
+    #[error("nothing fresh was heard of the lead of term {term}")]
+    LeadSilent {
+        /// The reign.
+        term: Term,
+    },
+    /// Somebody holds an epoch by another history: the call was split in two.
+    #[error("member {from} holds epoch {epoch} by another history: the call is split")]
+    Fork {
+        /// Who.
+        from: Joined,
+        /// The epoch that is not the same on both sides.
+        epoch: Epoch,
+    },
     /// A commit came from somebody who does not lead, or for a term that has passed.
     #[error("member {from} committed epoch {epoch} without leading")]
     CommitByOther {
@@ -203,6 +217,9 @@ pub enum CommandError {
     /// No such member.
     #[error("member {0} is not in the call")]
     UnknownMember(Joined),
+    /// The connection is down, and as much waits for it as may.
+    #[error("the connection is down and too much waits for it already")]
+    Offline,
     /// The message is longer than [`APPLICATION_MESSAGE`](crate::limits::APPLICATION_MESSAGE).
     #[error("the message is too long")]
     TooLong,

@@ -1,8 +1,12 @@
 //! What a device holds once it has a key: the roster, the transcript, the running Megolm session, the live epochs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use super::{
+    alive::first_alive,
     call::{Call, Ctx},
     epoch::{Epochs, Held},
     output::{EpochInfo, Event, KeyUpdate},
@@ -14,6 +18,8 @@ use crate::{
         schedule::EpochSecret,
     },
     id::{Epoch, Instance, Joined, Transcript},
+    limits,
+    time::Timestamp,
     wire::{Ack, sealed::Cause},
 };
 
@@ -28,10 +34,52 @@ pub(super) struct Group {
     pub(super) index: u32,
     /// All live epochs, that one included.
     pub(super) epochs: Epochs,
+    /// Why the newest epoch began.
+    pub(super) cause: Cause,
+    pub(super) trail: Trail,
+}
+
+/// What goes on from one epoch to the next.
+pub(super) struct Trail {
     /// The first epoch that this device ever held: bodies of earlier ones are not for it.
     pub(super) first: Epoch,
     /// The highest number of a body of each member.
     pub(super) heard: BTreeMap<Joined, u64>,
+    /// The transcripts of the newest epochs, oldest first, to be compared with what others hold.
+    pub(super) past: VecDeque<(Epoch, Transcript)>,
+    /// The highest order number that was ever committed, and when it was.
+    newest: (Option<Joined>, Timestamp),
+    /// When this device shows the next time that it is there.
+    pub(super) next_alive: Timestamp,
+}
+
+impl Trail {
+    /// The first epoch that this device holds.
+    fn new(ctx: &Ctx<'_>, first: Epoch, me: Joined) -> Self {
+        Self {
+            first,
+            heard: BTreeMap::new(),
+            past: VecDeque::new(),
+            newest: (None, ctx.now),
+            next_alive: first_alive(ctx.now, me, ctx.config.alive),
+        }
+    }
+
+    /// When somebody last came in.
+    pub(super) fn newcomer(&self) -> Timestamp {
+        self.newest.1
+    }
+
+    fn go_on(&mut self, now: Timestamp, epoch: Epoch, transcript: Transcript, roster: &Roster) {
+        self.heard.retain(|joined, _| roster.contains(*joined));
+        if self.past.len() >= limits::PAST_TRANSCRIPTS {
+            self.past.pop_front();
+        }
+        self.past.push_back((epoch, transcript));
+        if roster.highest() > self.newest.0 {
+            self.newest = (roster.highest(), now);
+        }
+    }
 }
 
 /// A checked epoch, about to be held.
@@ -79,10 +127,10 @@ impl Call {
             (None, Some(group)) => group.session.ratchet(index)?,
             (None, None) => return Err(GroupError::Index),
         };
-        let before = self.group.take().map(|group| (group.session, group.epochs, group.first, group.heard));
-        let (running, mut epochs, first, mut heard) = match before {
-            Some((running, epochs, first, heard)) => (Some(running), epochs, first, heard),
-            None => (None, Epochs::default(), epoch, BTreeMap::new()),
+        let me = self.me.joined;
+        let (running, mut epochs, mut trail) = match self.group.take() {
+            Some(group) => (Some(group.session), group.epochs, group.trail),
+            None => (None, Epochs::default(), Trail::new(ctx, epoch, me)),
         };
         #[cfg(feature = "audit")]
         session.iter_mut().for_each(|session| ctx.hoard.keep(session));
@@ -91,9 +139,9 @@ impl Call {
         session.forget_before(index);
         let secret = EpochSecret::new(&ratchet, &transcript);
         let media = secret.media();
-        let ack = Ack { epoch, mac: secret.auth().ack(self.me.joined) };
-        heard.extend(body);
-        heard.retain(|joined, _| roster.contains(*joined));
+        let ack = Ack { epoch, mac: secret.auth().ack(me) };
+        trail.heard.extend(body);
+        trail.go_on(ctx.now, epoch, transcript, &roster);
         let roster = Arc::new(roster);
         let info = EpochInfo {
             epoch,
@@ -115,10 +163,12 @@ impl Call {
         }
         ctx.keys(KeyUpdate::Install { epoch, media, senders: roster.senders() });
         ctx.event(Event::Epoch(info));
-        if !self.is_lead() && first != epoch {
+        if !self.is_lead() && trail.first != epoch {
             ctx.send(ack);
         }
-        self.group = Some(Group { instance, epoch, transcript, roster, session, index, epochs, first, heard });
+        self.left.retain(|joined, _| roster.contains(*joined));
+        self.group = Some(Group { instance, epoch, transcript, roster, session, index, epochs, cause, trail });
+        self.found(ctx);
         self.release_messages(ctx, epoch);
         Ok(())
     }

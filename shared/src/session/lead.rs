@@ -58,7 +58,7 @@ impl Call {
                 (instance, Cause::Start, tip)
             }
         };
-        let mut reign = Reign::new(term, instance, Phase::Beginning(cause, until), tip);
+        let mut reign = Reign::new(ctx.now, (term, instance), Phase::Beginning(cause, until), tip);
         for claim in self.claims.iter().filter(|claim| claim.added.joined != self.me.joined) {
             let joined = claim.added.joined;
             if claim.present() {
@@ -78,8 +78,10 @@ impl Call {
 
     /// Does everything that has become possible or due. Called after each input.
     pub(super) fn reign_on(&mut self, ctx: &mut Ctx<'_>) -> Result<(), InternalError> {
-        self.claim(ctx);
-        let Some(reign) = &mut self.reign else { return Ok(()) };
+        if self.reign.as_ref().is_some_and(|reign| reign.confirmed) {
+            self.claim(ctx);
+        }
+        let Some(reign) = self.reign.as_mut().filter(|reign| reign.confirmed) else { return Ok(()) };
         reign.expire_expected(ctx.now);
         if let Some(epoch) = reign.stall(ctx.now) {
             ctx.alarm(SecurityEvent::CommitStalled { epoch });
@@ -119,13 +121,17 @@ impl Call {
 
     /// A member that no key can be sealed to cannot stay, and a joiner cannot come in.
     fn give_up(&mut self, ctx: &mut Ctx<'_>, joined: Joined) {
-        ctx.alarm(SecurityEvent::BadKeys { joined });
-        self.claims.reject(joined);
+        // The relay has no key of somebody who is away and whom it does not know: nobody's fault.
+        let away = self.claims.is_away(joined);
+        if !away {
+            ctx.alarm(SecurityEvent::BadKeys { joined });
+            self.claims.reject(joined);
+        }
         if let Some(reign) = &mut self.reign {
             reign.strand(joined);
             reign.claiming.remove(&joined);
             if reign.tip.roster.contains(joined) {
-                reign.depart(joined, Cause::Remove);
+                reign.depart(joined, if away { Cause::Leave } else { Cause::Remove });
             }
         }
     }
@@ -140,8 +146,13 @@ impl Call {
             }
             match self.open_session(ctx, &key) {
                 Some(()) => {
-                    if let Some(reign) = &mut self.reign {
+                    let reign = self.reign.as_mut();
+                    let asked = reign.and_then(|reign| {
                         reign.claiming.remove(&joined);
+                        reign.regrants.remove(&joined)
+                    });
+                    if let Some(nonce) = asked {
+                        self.regrant(ctx, joined, nonce);
                     }
                 }
                 None => self.give_up(ctx, joined),
@@ -240,10 +251,12 @@ impl Call {
         let Some(reign) = &mut self.reign else { return Ok(()) };
         let stranded = std::mem::take(&mut reign.stranded);
         let remove = removed.iter().copied().chain(stranded).collect();
-        ctx.send(Commit { epoch, add: added.clone(), remove, broadcast, grants });
+        let upload = Commit { epoch, add: added.clone(), remove, broadcast, grants };
+        ctx.send(upload.clone());
         for joined in added.iter().copied().filter(|joined| *joined != self.me.joined) {
             reign.waiting.remove(&joined);
             reign.expected.insert(joined, (ctx.now + ctx.config.presence, epoch));
+            reign.pulse.expect(ctx.now, joined);
         }
         if commit.cause == Cause::LeadChange {
             // Whom the last lead had proof of is not known here: an acknowledgement of this epoch is one.
@@ -253,6 +266,7 @@ impl Call {
             reign.expected.extend(others.map(|joined| (joined, (until, epoch))));
         }
         reign.leaving.retain(|joined, _| !removed.contains(joined));
+        reign.claiming.retain(|joined, _| !removed.contains(joined));
         if !ratchets {
             reign.rotate = None;
             reign.session_since = ctx.now;
@@ -261,7 +275,8 @@ impl Call {
         reign.last = ctx.now;
         reign.session = Some(session);
         reign.tip = tip.clone();
-        let staged = Staged { tip, cause: commit.cause, session: inbound, index, added, removed, since: ctx.now };
+        let staged =
+            Staged { tip, cause: commit.cause, session: inbound, index, added, removed, since: ctx.now, upload };
         reign.staged.push_back(staged);
         Ok(())
     }
@@ -405,6 +420,7 @@ impl Call {
             ctx.alarm(SecurityEvent::BadAck { from });
         } else {
             reign.acknowledge(ctx.now, from, epoch);
+            self.lease.hear(ctx.now);
             if reign.expected.remove(&from).is_some() {
                 ctx.event(Event::MemberPresent(from));
             }
@@ -413,7 +429,7 @@ impl Call {
 
     /// An Olm message to this device outside of a commit: a joiner shows that it is there.
     pub(super) fn on_olm(&mut self, ctx: &mut Ctx<'_>, from: Joined, message: &OlmMessage) {
-        let Some(reign) = &self.reign else { return };
+        let Some(reign) = &self.reign else { return self.on_regrant(ctx, from, message) };
         let bad = SecurityEvent::BadOlm { from };
         let Some((_, epoch)) = reign.expected.get(&from).copied() else {
             // Somebody who is being removed may have spoken before hearing of it.

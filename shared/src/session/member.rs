@@ -8,7 +8,7 @@ use super::{
     claims::Claim,
     error::{CommitError, SecurityEvent},
     group::{Group, Install},
-    output::{EndReason, Output},
+    output::{EndReason, KeyMissing, Output},
     roster::Roster,
 };
 use crate::{
@@ -20,8 +20,10 @@ use crate::{
         secret::Secret,
     },
     id::{Epoch, Joined},
+    time::Timestamp,
     wire::{
         Blob, Broadcast, Committed, Olm, OlmMessage,
+        code::Code,
         sealed::{Cause, CommitBody, Content, Grant, OlmContext, OlmEnd, OlmType, SecretBlob, SessionBody},
         signed::{Body, Signed, Speaker, body_bytes, sha256, verify},
     },
@@ -31,7 +33,7 @@ use crate::{
 type Followed = (Install, CommitBody);
 
 /// `type (1) ‖ context (32)` in front of every Olm payload.
-const OLM_HEADER: usize = 33;
+pub(super) const OLM_HEADER: usize = 33;
 
 impl Call {
     /// The lead moved the call on, as the relay says.
@@ -39,8 +41,11 @@ impl Call {
         let epoch = event.epoch;
         let lawful = self.lead == Some((epoch.term(), event.from));
         let result = if self.group.is_some() || event.from == self.me.joined {
-            let result = self.follow(ctx, &event);
-            self.out_of_step |= lawful && result.is_err();
+            let removed = lawful && event.remove.contains(&self.me.joined);
+            let result = if removed { Ok(()) } else { self.follow(ctx, &event) };
+            if lawful && let Err(alarm) = &result {
+                self.miss(ctx.now, &event, *alarm);
+            }
             result
         } else {
             self.claims.commit(&event.add, &event.remove);
@@ -53,12 +58,27 @@ impl Call {
             }
         };
         if lawful && event.remove.contains(&self.me.joined) {
-            return Err(EndReason::Removed);
+            // Whoever is away was taken for gone, and may come again; whoever is here was sent away.
+            let away = self.group.is_none() || self.claims.is_away(self.me.joined);
+            return Err(if away { EndReason::Closed(Code::LostSeat) } else { EndReason::Removed });
         }
         if let Err(alarm) = result {
             ctx.alarm(alarm);
         }
         Ok(())
+    }
+
+    /// A commit of the lead came that this device cannot follow: it asks for what came of it.
+    fn miss(&mut self, now: Timestamp, event: &Committed, alarm: SecurityEvent) {
+        if self.group.as_ref().is_none_or(|group| event.epoch <= group.epoch) {
+            return;
+        }
+        self.out_of_step = true;
+        self.lease.fall_behind(now);
+        let broken = matches!(alarm, SecurityEvent::CommitRefused { reason: CommitError::Grant, .. });
+        self.want(now, Some(KeyMissing::Refused), broken);
+        // The relay's word on who is in, until a grant says which roster is true.
+        self.claims.commit(&event.add, &event.remove);
     }
 
     /// A member follows a commit, if it comes from the lead and next.
@@ -74,6 +94,11 @@ impl Call {
         let Some(group) = &mut self.group else { return Ok(()) };
         let current = group.epoch;
         let next = if current.term() == epoch.term() { current.next() } else { Some(Epoch::first(epoch.term())) };
+        let settling = self.settled_at.is_some_and(|since| ctx.now.since(since) < ctx.config.absent);
+        if epoch <= current && settling {
+            // After a restart of the relay the lead sends again what some have got already.
+            return Ok(());
+        }
         if next != Some(epoch) {
             return Err(SecurityEvent::EpochOutOfOrder { epoch, current });
         }
@@ -285,7 +310,7 @@ pub(super) fn unbind<'a>(payload: &'a mut [u8], context: &OlmContext<'_>, kind: 
     (*first == kind.as_byte() && *bound == context.hash(kind)).then_some(rest)
 }
 
-fn import(mut session: SecretBlob) -> Result<InboundGroup, CommitError> {
+pub(super) fn import(mut session: SecretBlob) -> Result<InboundGroup, CommitError> {
     let export = Export::take(session.expose_mut());
     const { assert!(EXPORT_LENGTH == 165, "the exported form of Megolm") };
     InboundGroup::import(&export.ok_or(CommitError::Session)?).map_err(|_| CommitError::Session)

@@ -6,15 +6,20 @@ use std::time::Duration;
 use super::{
     config::Config,
     epoch::activation,
+    pulse::Pulse,
+    request::Asked,
     roster::Roster,
     timer::{Deadline, Timer},
 };
 use crate::{
     crypto::group::{InboundGroup, OutboundGroup},
-    id::{Epoch, Instance, Joined, Term, Transcript},
+    id::{Ed25519Key, Epoch, Instance, Joined, RequestNonce, Term, Transcript},
     limits,
     time::Timestamp,
-    wire::sealed::{Added, Cause},
+    wire::{
+        Commit,
+        sealed::{Added, Cause},
+    },
 };
 
 /// Requests for a new session that are granted: one in this time, whoever asks. Each costs a message to every member.
@@ -59,6 +64,16 @@ pub(super) struct Reign {
     /// Until when an acknowledgement of each recent epoch is in time.
     deadlines: BTreeMap<Epoch, Timestamp>,
     asked: Option<Timestamp>,
+    /// Signs of life.
+    pub(super) pulse: Pulse,
+    /// How often members asked for the newest epoch.
+    pub(super) requests: Asked,
+    /// Those whose answer waits for a one-time key.
+    pub(super) regrants: BTreeMap<Joined, RequestNonce>,
+    /// Until when those are waited for who have not come back to a relay that was restarted.
+    pub(super) absent: BTreeMap<Joined, Timestamp>,
+    /// The relay knows of this reign: false from when a relay was restarted until it has taken the reign up.
+    pub(super) confirmed: bool,
     /// When the last commit was made.
     pub(super) last: Timestamp,
     /// It was said that the relay does not pass on our commits.
@@ -91,6 +106,8 @@ pub(super) struct Staged {
     pub(super) added: Vec<Joined>,
     pub(super) removed: Vec<Joined>,
     pub(super) since: Timestamp,
+    /// As it was sent.
+    pub(super) upload: Commit,
 }
 
 /// An epoch that is installed and not yet active.
@@ -118,7 +135,7 @@ pub(super) struct Plan {
 }
 
 impl Reign {
-    pub(super) fn new(term: Term, instance: Instance, phase: Phase, tip: Tip) -> Self {
+    pub(super) fn new(now: Timestamp, (term, instance): (Term, Instance), phase: Phase, tip: Tip) -> Self {
         Self {
             term,
             instance,
@@ -139,6 +156,11 @@ impl Reign {
             acked: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             asked: None,
+            pulse: Pulse::new(now),
+            requests: Asked::default(),
+            regrants: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            confirmed: true,
         }
     }
 
@@ -148,6 +170,7 @@ impl Reign {
         if keyless {
             self.claiming.insert(joined, Claiming { due, tries: 0 });
         }
+        self.absent.remove(&joined);
         if self.tip.roster.contains(joined) {
             return;
         }
@@ -156,6 +179,13 @@ impl Reign {
             self.stranded.insert(joined);
         } else {
             self.waiting.insert(joined);
+        }
+    }
+
+    /// A device that is in comes again under another number: its earlier place goes.
+    pub(super) fn replace(&mut self, joined: Joined, device: &Ed25519Key) {
+        if let Some(earlier) = self.tip.roster.of_device(device).filter(|earlier| *earlier != joined) {
+            self.depart(earlier, Cause::Leave);
         }
     }
 
@@ -172,6 +202,10 @@ impl Reign {
         self.stranded.remove(&joined);
         self.claiming.remove(&joined);
         self.expected.remove(&joined);
+        self.absent.remove(&joined);
+        self.regrants.remove(&joined);
+        self.requests.forget(joined);
+        self.pulse.forget(joined);
         self.pending.iter_mut().for_each(|pending| {
             pending.missing.remove(&joined);
         });
@@ -314,6 +348,16 @@ impl Reign {
         for joined in silent.map(|(joined, _)| *joined).collect::<Vec<_>>() {
             self.depart(joined, Cause::Remove);
         }
+        let lost = self.absent.iter().filter(|(_, until)| **until <= now);
+        for joined in lost.map(|(joined, _)| *joined).collect::<Vec<_>>() {
+            self.depart(joined, Cause::Leave);
+        }
+    }
+
+    /// Time that went by without a connection counts against nobody.
+    pub(super) fn touch(&mut self, now: Timestamp) {
+        self.staged.iter_mut().for_each(|staged| staged.since = now);
+        self.pending.iter_mut().for_each(|pending| pending.since = now);
     }
 
     /// No epoch is on its way: there is time to prepare the next one.
@@ -334,6 +378,8 @@ impl Reign {
         let activate = self.deadline(config).map(|at| (at, Timer::Activate));
         let claims = self.claiming.values().map(|claiming| (claiming.due, Timer::Claim));
         let expected = self.expected.values().map(|(until, _)| (*until, Timer::Presence));
-        [begin, rotation, stall, activate].into_iter().flatten().chain(claims).chain(expected)
+        let absent = self.absent.values().map(|until| (*until, Timer::Absent));
+        let due = [begin, rotation, stall, activate].into_iter().flatten();
+        due.chain(claims).chain(expected).chain(absent).chain(self.pulse.deadlines(config))
     }
 }

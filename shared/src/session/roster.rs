@@ -124,6 +124,23 @@ impl Roster {
         self.entries.contains_key(&joined)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The same roster, in which nobody comes below a number again.
+    pub(crate) fn above(mut self, highest: Option<Joined>) -> Self {
+        self.highest = self.highest.max(highest);
+        self
+    }
+
+    /// The member of a device, if it has one.
+    pub(crate) fn of_device(&self, device: &Ed25519Key) -> Option<Joined> {
+        let taken = self.devices.contains(device);
+        let mut entries = self.entries.values().filter(|_| taken);
+        entries.find(|entry| entry.info.ed25519 == *device).map(|entry| entry.added.joined)
+    }
+
     /// Members by order number.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()

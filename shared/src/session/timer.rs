@@ -29,6 +29,20 @@ pub enum Timer {
     Claim,
     /// A joiner that has not shown itself is removed.
     Presence,
+    /// The lead shows that it is there.
+    Beat,
+    /// The lead shows the relay that it is there.
+    Ping,
+    /// A member shows that it is there.
+    Alive,
+    /// Nothing fresh was heard for a while: told, or sealing stops.
+    Lease,
+    /// The lead is silent: is the own connection alive?
+    Probe,
+    /// The newest epoch is asked for again.
+    KeyRequest,
+    /// A member has not come back to a relay that was restarted.
+    Absent,
 }
 
 /// A time and what is due then.

@@ -10,7 +10,7 @@
 //! type 1  rekey    rest = key (32) ‖ SHA-256(text of the broadcast body) (32)
 //! type 2  welcome  rest = JSON of `Grant`
 //! type 3  present  rest = empty: a joiner's first acknowledgement
-//! type 4  regrant  rest = nonce of the request (16) ‖ JSON of `Grant`
+//! type 4  regrant  rest = JSON of `Regrant`
 //! type 5  turn     rest = empty: turns the ratchet
 //! ```
 
@@ -258,6 +258,19 @@ pub struct Grant {
     pub cause: Cause,
     /// The Megolm session exported at the epoch's index: 165 bytes.
     pub session: SecretBlob,
+}
+
+/// What a member is given that asked for the newest epoch.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Regrant {
+    /// The request that this answers.
+    pub nonce: RequestNonce,
+    /// The newest epoch that the lead has installed.
+    pub grant: Grant,
+    /// Its roster in order of `joined`; empty where it is too long for a message: then the asker rebuilds it from what
+    /// the relay told of each commit.
+    pub members: Vec<Added>,
 }
 
 impl Grant {

@@ -16,7 +16,7 @@ messages! {
         /// The first message of a connection: a seat that this relay still holds is taken again.
         "resume" => Resume(Resume),
         /// The first message of a connection: a seat is brought to a relay that has lost it.
-        "restore" => Restore(Restore),
+        "restore" => Restore(Box<Restore>),
         /// More one-time keys for the pool.
         "keys" => Keys(Keys),
         /// The lead asks for one one-time key of each of these members.

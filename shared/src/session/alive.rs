@@ -1,0 +1,191 @@
+//! Signs of life: beats of the lead, echoes of everybody else, and what their absence means.
+
+use super::{
+    call::{Call, Ctx},
+    error::{InternalError, SecurityEvent},
+    output::{Event, KeyMissing, KeyUpdate},
+    timer::{Deadline, Timer},
+};
+use crate::{
+    id::{Epoch, Joined, Transcript},
+    limits,
+    time::Timestamp,
+    wire::{
+        Ping, Suspect,
+        sealed::{Alive, Beat, Cause},
+    },
+};
+use std::time::Duration;
+
+/// How long somebody is a newcomer: everybody shows them what they hold.
+const NEWCOMER: Duration = Duration::from_secs(30);
+/// An echo this much older than the newest beat says nothing about now: an `alive` and a bad network.
+const STALE_ECHO: Duration = Duration::from_secs(15);
+/// Places over which the members of a call spread their signs of life.
+const SPREAD: u32 = 10;
+
+impl Call {
+    /// Shows that this device is there, and does what follows when others do not.
+    pub(super) fn live(&mut self, ctx: &mut Ctx<'_>) -> Result<(), InternalError> {
+        if self.line.is_up() {
+            self.ping(ctx);
+            self.send_beat(ctx)?;
+            self.send_alive(ctx)?;
+            self.watch_lead(ctx);
+        }
+        self.turn_lease(ctx);
+        Ok(())
+    }
+
+    /// A lead speaks to the relay every second: it is replaced soon after it stops.
+    fn ping(&mut self, ctx: &mut Ctx<'_>) {
+        if self.reign.as_mut().is_some_and(|reign| reign.pulse.ping(ctx.now)) {
+            ctx.send(Ping {});
+        }
+    }
+
+    fn send_beat(&mut self, ctx: &mut Ctx<'_>) -> Result<(), InternalError> {
+        let (Some(reign), Some(group)) = (&mut self.reign, &self.group) else { return Ok(()) };
+        let (epoch, transcript) = (group.epoch, group.transcript);
+        let alone = group.roster.len() < 2;
+        let due = reign.pulse.beat(ctx.now, ctx.config);
+        if !due || alone || epoch.term() != reign.term {
+            return Ok(());
+        }
+        let at = reign.pulse.at(ctx.now);
+        let signed = self.sign(ctx, epoch, None, &Beat { transcript, at }.into())?;
+        ctx.send(signed);
+        Ok(())
+    }
+
+    fn send_alive(&mut self, ctx: &mut Ctx<'_>) -> Result<(), InternalError> {
+        let (Some(group), Some((_, lead)), None) = (&mut self.group, self.lead, &self.reign) else { return Ok(()) };
+        if group.trail.next_alive > ctx.now {
+            return Ok(());
+        }
+        group.trail.next_alive = ctx.now + ctx.config.alive;
+        let newcomer = ctx.now.since(group.trail.newcomer()) <= NEWCOMER;
+        let to_all = newcomer || group.roster.len() <= limits::ALIVE_TO_ALL;
+        let (epoch, transcript, beat) = (group.epoch, group.transcript, self.lease.newest());
+        let signed = self.sign(ctx, epoch, (!to_all).then_some(lead), &Alive { transcript, beat }.into())?;
+        ctx.send(signed);
+        Ok(())
+    }
+
+    /// A member whose lead is silent finds out whose silence it is, and says so.
+    fn watch_lead(&mut self, ctx: &mut Ctx<'_>) {
+        let (Some(_), Some((term, lead)), None) = (&self.group, self.lead, &self.reign) else { return };
+        let leave = self.oldest_leave();
+        if self.lease.probe(ctx.now, ctx.config, leave) {
+            ctx.send(Ping {});
+        }
+        if self.claims.is_live(lead) && self.lease.suspect(ctx.now, ctx.config, leave) {
+            ctx.send(Suspect { term });
+        }
+        if self.lease.tell(ctx.now, ctx.config) {
+            ctx.alarm(SecurityEvent::LeadSilent { term });
+        }
+        if self.lease.is_over(ctx.now, ctx.config) {
+            self.want(ctx.now, None, false);
+        }
+    }
+
+    /// Stops sealing when the lease is over or the newest epoch is missing, and starts again.
+    fn turn_lease(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(group) = &self.group else { return };
+        if self.reign.is_some() && group.roster.len() < 2 {
+            self.lease.hear(ctx.now);
+        }
+        match self.lease.turn(ctx.now, ctx.config) {
+            Some(Some(reason)) => {
+                ctx.keys(KeyUpdate::Pause);
+                ctx.event(Event::Paused(reason));
+            }
+            Some(None) => {
+                ctx.keys(KeyUpdate::Resume);
+                ctx.event(Event::Resumed);
+            }
+            None => {}
+        }
+    }
+
+    /// What is due, and when.
+    pub(super) fn live_deadlines(&self, config: &super::config::Config) -> Vec<Deadline> {
+        let Some(group) = &self.group else { return Vec::new() };
+        let member = self.reign.is_none() && self.line.is_up();
+        let mut deadlines = self.lease.deadlines(config, self.oldest_leave(), member);
+        if member && self.lead.is_some() {
+            deadlines.push((group.trail.next_alive, Timer::Alive));
+        }
+        deadlines
+    }
+
+    /// When somebody left whom the lead still has to commit out, the longest ago.
+    fn oldest_leave(&self) -> Option<Timestamp> {
+        self.left.values().min().copied()
+    }
+
+    /// The lead is there.
+    pub(super) fn on_beat(&mut self, ctx: &mut Ctx<'_>, from: Joined, epoch: Epoch, beat: Beat) {
+        if !self.leads(ctx, from, epoch) {
+            return;
+        }
+        self.lease.beat(ctx.now, beat.at);
+        self.compare(ctx, from, epoch, beat.transcript);
+        self.heard_of(ctx, epoch);
+    }
+
+    /// Whether a word of the lead comes from the lead.
+    pub(super) fn leads(&mut self, ctx: &mut Ctx<'_>, from: Joined, epoch: Epoch) -> bool {
+        let Some((term, lead)) = self.lead else { return false };
+        if epoch.term() < term {
+            // It crossed with a change of lead: the epoch of the new term is on its way.
+            return false;
+        }
+        let leads = (term, lead) == (epoch.term(), from);
+        if !leads {
+            ctx.alarm(SecurityEvent::CommitByOther { from, epoch });
+        }
+        leads
+    }
+
+    /// The lead speaks of an epoch. Its commit stood before this in the relay's order: whoever lacks it, lacks it for good.
+    pub(super) fn heard_of(&mut self, ctx: &mut Ctx<'_>, epoch: Epoch) {
+        if self.group.as_ref().is_some_and(|group| group.epoch < epoch) {
+            self.lease.fall_behind(ctx.now);
+            self.want(ctx.now, Some(KeyMissing::Withheld), false);
+        }
+    }
+
+    /// Somebody is there, and holds this.
+    pub(super) fn on_alive(&mut self, ctx: &mut Ctx<'_>, from: Joined, epoch: Epoch, alive: Alive) {
+        self.compare(ctx, from, epoch, alive.transcript);
+        let (Some(reign), Some(group)) = (&mut self.reign, &self.group) else { return };
+        if reign.term != epoch.term() {
+            return;
+        }
+        let now = reign.pulse.at(ctx.now);
+        if u128::from(now.saturating_sub(alive.beat)) <= STALE_ECHO.as_millis() {
+            self.lease.hear(ctx.now);
+        }
+        let me = self.me.joined;
+        let others = group.roster.iter().map(|entry| entry.added.joined).filter(|joined| *joined != me);
+        for hidden in reign.pulse.echo((ctx.now, ctx.config), from, alive.beat, others) {
+            reign.depart(hidden, Cause::Leave);
+        }
+    }
+
+    /// Two that hold an epoch hold it by the same history, or the call is split.
+    fn compare(&mut self, ctx: &mut Ctx<'_>, from: Joined, epoch: Epoch, transcript: Transcript) {
+        let own = self.group.as_ref().and_then(|group| group.trail.past.iter().find(|(past, _)| *past == epoch));
+        if own.is_some_and(|(_, own)| *own != transcript) {
+            ctx.alarm(SecurityEvent::Fork { from, epoch });
+        }
+    }
+}
+
+/// When a member that holds its first epoch shows itself first: not all that came together at once.
+pub(super) fn first_alive(now: Timestamp, joined: Joined, alive: Duration) -> Timestamp {
+    let place = u32::try_from(joined.0 % u64::from(SPREAD)).unwrap_or_default();
+    now + alive * place / SPREAD
+}

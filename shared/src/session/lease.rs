@@ -1,0 +1,289 @@
+//! What a device knows of its lead's life: until when it may seal, and when it holds the lead for gone.
+//!
+//! A relay can withhold a commit, and with it the fact that somebody was shut out. So a member seals only while it hears
+//! fresh beats of its lead, and never for long under an epoch that the lead has left behind. Silence counts against the
+//! lead only for as long as the own connection has proven alive: a frozen relay and a machine that slept depose nobody.
+
+use std::time::Duration;
+
+use super::{
+    config::Config,
+    output::PauseReason,
+    timer::{Deadline, Timer},
+};
+use crate::time::Timestamp;
+
+/// How far a beat may lag behind the quickest of its term and still be fresh: more than a bad network delays it.
+const SLIP: i128 = 5_000;
+/// Answered pings that prove the own connection while the lead is silent: half of the time that the silence lasts.
+const PROOFS: u8 = 3;
+/// How often the relay is asked while the lead is silent, and how quickly it must answer for the answer to count.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// What a device knows of its lead's life.
+pub(super) struct Lease {
+    /// When something fresh was last heard.
+    fresh: Timestamp,
+    /// When a beat last came, fresh or not.
+    beat: Timestamp,
+    /// `at` of the newest beat of this term.
+    newest: u64,
+    /// The least time between a beat's `at` and its coming, in this term.
+    slip: Option<i128>,
+    /// The silence was told.
+    told: bool,
+    /// Since when the newest epoch is missing.
+    behind: Option<Timestamp>,
+    paused: Option<PauseReason>,
+    /// A ping that was not answered yet. There is never a second one: answers tell nothing of which they are.
+    asked: Option<Timestamp>,
+    /// When the relay was last asked.
+    probed: Option<Timestamp>,
+    /// Pings that were answered in time, one after the other, while the lead is silent.
+    proofs: u8,
+    suspected: bool,
+}
+
+impl Lease {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self {
+            fresh: now,
+            beat: now,
+            newest: 0,
+            slip: None,
+            told: false,
+            behind: None,
+            paused: None,
+            asked: None,
+            probed: None,
+            proofs: 0,
+            suspected: false,
+        }
+    }
+
+    /// Another lead: its clock is another, and it gets its own time to be heard.
+    pub(super) fn begin_term(&mut self, now: Timestamp) {
+        self.beat = now;
+        self.newest = 0;
+        self.slip = None;
+        self.suspected = false;
+        self.settle();
+    }
+
+    /// A beat of the lead came. Whether it is fresh.
+    pub(super) fn beat(&mut self, now: Timestamp, at: u64) -> bool {
+        let slip = i128::from(now.as_millis()) - i128::from(at);
+        let least = self.slip.map_or(slip, |least| least.min(slip));
+        self.slip = Some(least);
+        self.beat = now;
+        self.newest = self.newest.max(at);
+        self.settle();
+        let fresh = slip - least <= SLIP;
+        if fresh {
+            self.hear(now);
+        }
+        fresh
+    }
+
+    /// A question that was drawn afresh was answered: the lead is there, whatever its clock says.
+    pub(super) fn answered(&mut self, now: Timestamp) {
+        self.slip = None;
+        self.hear(now);
+    }
+
+    /// Something fresh was heard of those on the other side.
+    pub(super) fn hear(&mut self, now: Timestamp) {
+        self.fresh = now;
+        self.told = false;
+    }
+
+    /// `at` of the newest beat, to be echoed.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// The newest epoch is known to be missing.
+    pub(super) fn fall_behind(&mut self, now: Timestamp) {
+        self.behind.get_or_insert(now);
+    }
+
+    /// The newest epoch came.
+    pub(super) fn catch_up(&mut self) {
+        self.behind = None;
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    /// Nothing fresh was heard for as long as one may seal.
+    pub(super) fn is_over(&self, now: Timestamp, config: &Config) -> bool {
+        now.since(self.fresh) >= config.lease
+    }
+
+    /// The lead was silent for long enough to be told, once.
+    pub(super) fn tell(&mut self, now: Timestamp, config: &Config) -> bool {
+        let silent = !self.told && now.since(self.fresh) >= config.lease_warning;
+        self.told |= silent;
+        silent
+    }
+
+    /// Whether to stop or start sealing; `None` when it stays as it is.
+    pub(super) fn turn(&mut self, now: Timestamp, config: &Config) -> Option<Option<PauseReason>> {
+        let behind = self.behind.filter(|since| now.since(*since) >= config.behind).map(|_| PauseReason::Behind);
+        let paused = behind.or_else(|| self.is_over(now, config).then_some(PauseReason::Lease));
+        (paused != self.paused).then(|| {
+            self.paused = paused;
+            paused
+        })
+    }
+
+    /// Whether the relay is to be asked for a sign of life now. `leave` is when the oldest leave came that the lead has
+    /// not committed.
+    pub(super) fn probe(&mut self, now: Timestamp, config: &Config, leave: Option<Timestamp>) -> bool {
+        let due = self.asked.is_none() && self.probe_at(config, leave) <= now;
+        if due {
+            (self.asked, self.probed) = (Some(now), Some(now));
+        }
+        due
+    }
+
+    /// The relay answered.
+    pub(super) fn proven(&mut self, now: Timestamp) {
+        let Some(asked) = self.asked.take() else { return };
+        self.proofs = if now.since(asked) <= PROBE { self.proofs.saturating_add(1) } else { 0 };
+    }
+
+    /// Whether the lead is to be reported now, once in a term.
+    pub(super) fn suspect(&mut self, now: Timestamp, config: &Config, leave: Option<Timestamp>) -> bool {
+        let silent = now.since(self.beat) >= 3 * config.beat && self.proofs >= PROOFS;
+        let hides = leave.is_some_and(|leave| now.since(leave) >= config.leave) && self.proofs > 0;
+        let suspects = !self.suspected && (silent || hides);
+        self.suspected |= suspects;
+        suspects
+    }
+
+    /// A while without a connection proves nothing about anybody.
+    pub(super) fn disconnected(&mut self) {
+        self.settle();
+    }
+
+    /// What is due, and when; `member` looks after its lead, a lead only after the others.
+    pub(super) fn deadlines(&self, config: &Config, leave: Option<Timestamp>, member: bool) -> Vec<Deadline> {
+        let mut deadlines =
+            vec![(self.fresh + config.lease_warning, Timer::Lease), (self.fresh + config.lease, Timer::Lease)];
+        deadlines.extend(self.behind.map(|since| (since + config.behind, Timer::Lease)));
+        if member {
+            let probe = self.asked.is_none().then(|| (self.probe_at(config, leave), Timer::Probe));
+            deadlines.extend(probe);
+            deadlines.push((self.beat + 3 * config.beat, Timer::Probe));
+            deadlines.extend(leave.map(|leave| (leave + config.leave, Timer::Probe)));
+        }
+        deadlines
+    }
+
+    fn probe_at(&self, config: &Config, leave: Option<Timestamp>) -> Timestamp {
+        let silence = self.beat + config.beat * 3 / 2;
+        let troubled = leave.map_or(silence, |leave| silence.min(leave + config.leave / 2));
+        self.probed.map_or(troubled, |probed| troubled.max(probed + PROBE))
+    }
+
+    fn settle(&mut self) {
+        self.asked = None;
+        self.proofs = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn config() -> Config {
+        Config::default()
+    }
+
+    #[test]
+    fn a_delayed_beat_is_not_fresh_and_a_fresh_one_prolongs_the_lease() {
+        let mut lease = Lease::new(at(0));
+        assert!(lease.beat(at(10_000), 0));
+        assert!(!lease.beat(at(17_001), 2_000), "it came five seconds later than it could have");
+        assert!(lease.is_over(at(55_000), &config()));
+        assert!(lease.beat(at(56_000), 46_000));
+        assert!(!lease.is_over(at(100_999), &config()));
+        lease.begin_term(at(57_000));
+        assert!(lease.beat(at(58_000), 0), "another clock");
+    }
+
+    #[test]
+    fn sealing_stops_and_starts_once() {
+        let mut lease = Lease::new(at(0));
+        assert_eq!(lease.turn(at(44_999), &config()), None);
+        assert_eq!(lease.turn(at(45_000), &config()), Some(Some(PauseReason::Lease)));
+        assert_eq!(lease.turn(at(46_000), &config()), None);
+        lease.answered(at(46_000));
+        assert_eq!(lease.turn(at(46_000), &config()), Some(None));
+        lease.fall_behind(at(46_000));
+        assert_eq!(lease.turn(at(47_999), &config()), None);
+        assert_eq!(lease.turn(at(48_000), &config()), Some(Some(PauseReason::Behind)));
+        lease.catch_up();
+        assert_eq!(lease.turn(at(48_000), &config()), Some(None));
+    }
+
+    /// Lets time go by in steps of 100 ms; the relay answers each ping after `delay`, or never. When it suspects, if ever.
+    fn watch(lease: &mut Lease, from: u64, until: u64, delay: Option<u64>) -> Option<u64> {
+        let mut answers = Vec::new();
+        for now in (from..until).step_by(100) {
+            if answers.first() == Some(&now) {
+                answers.remove(0);
+                lease.proven(at(now));
+            }
+            if lease.probe(at(now), &config(), None) {
+                answers.extend(delay.map(|delay| now + delay));
+            }
+            if lease.suspect(at(now), &config(), None) {
+                return Some(now);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_silent_lead_is_suspected_after_three_beats_once() {
+        let mut lease = Lease::new(at(0));
+        assert_eq!(watch(&mut lease, 0, 20_000, Some(100)), Some(6_000));
+        assert_eq!(watch(&mut lease, 6_000, 20_000, Some(100)), None);
+    }
+
+    #[test]
+    fn silence_on_a_connection_that_is_not_proven_alive_counts_against_nobody() {
+        let mut lease = Lease::new(at(0));
+        assert_eq!(watch(&mut lease, 0, 60_000, None), None, "the relay is frozen");
+        let mut lease = Lease::new(at(0));
+        assert_eq!(watch(&mut lease, 0, 60_000, Some(1_500)), None, "or answers too late");
+    }
+
+    #[test]
+    fn a_frozen_relay_that_wakes_does_not_turn_its_own_silence_against_the_lead() {
+        let mut lease = Lease::new(at(0));
+        assert_eq!(watch(&mut lease, 0, 30_000, None), None);
+        lease.proven(at(30_000));
+        assert!(!lease.suspect(at(30_000), &config(), None));
+        lease.beat(at(30_100), 28_000);
+        assert_eq!(watch(&mut lease, 30_200, 35_000, Some(100)), None);
+    }
+
+    #[test]
+    fn a_leave_that_is_not_committed_is_suspicious_after_two_seconds() {
+        let mut lease = Lease::new(at(0));
+        let leave = Some(at(100));
+        assert!(!lease.probe(at(1_000), &config(), leave));
+        assert!(lease.probe(at(1_100), &config(), leave));
+        lease.proven(at(1_200));
+        assert!(!lease.suspect(at(2_000), &config(), leave));
+        assert!(lease.suspect(at(2_100), &config(), leave));
+    }
+}

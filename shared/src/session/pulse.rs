@@ -1,0 +1,121 @@
+//! The lead's side of being alive: when it beats, and who still hears it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    config::Config,
+    timer::{Deadline, Timer},
+};
+use crate::{id::Joined, time::Timestamp};
+use std::time::Duration;
+
+/// How often the lead says something to the relay, which names another after three seconds of silence.
+const PING: Duration = Duration::from_secs(1);
+
+/// Signs of life of one reign.
+pub(super) struct Pulse {
+    began: Timestamp,
+    beat: Option<Timestamp>,
+    ping: Option<Timestamp>,
+    /// `at` of the newest beat that each member echoed.
+    echoed: BTreeMap<Joined, u64>,
+}
+
+impl Pulse {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { began: now, beat: None, ping: None, echoed: BTreeMap::new() }
+    }
+
+    /// Milliseconds of this reign.
+    pub(super) fn at(&self, now: Timestamp) -> u64 {
+        u64::try_from(now.since(self.began).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether to beat now.
+    pub(super) fn beat(&mut self, now: Timestamp, config: &Config) -> bool {
+        let due = self.beat.is_none_or(|last| now.since(last) >= config.beat);
+        if due {
+            self.beat = Some(now);
+        }
+        due
+    }
+
+    /// Whether to ping the relay now.
+    pub(super) fn ping(&mut self, now: Timestamp) -> bool {
+        let due = self.ping.is_none_or(|last| now.since(last) >= PING);
+        if due {
+            self.ping = Some(now);
+        }
+        due
+    }
+
+    /// A newcomer has all its time before it.
+    pub(super) fn expect(&mut self, now: Timestamp, joined: Joined) {
+        self.echoed.insert(joined, self.at(now));
+    }
+
+    pub(super) fn forget(&mut self, joined: Joined) {
+        self.echoed.remove(&joined);
+    }
+
+    /// A member echoed a beat. Those that others have left far behind are not there any more: a relay cannot make up an
+    /// echo, and a silence that all share counts against nobody.
+    pub(super) fn echo(
+        &mut self,
+        (now, config): (Timestamp, &Config),
+        from: Joined,
+        beat: u64,
+        roster: impl Iterator<Item = Joined>,
+    ) -> Vec<Joined> {
+        // Nobody can have heard what was not said yet.
+        let beat = beat.min(self.at(now));
+        let newest = self.echoed.entry(from).or_default();
+        *newest = (*newest).max(beat);
+        let newest = *newest;
+        let hidden = u64::try_from(config.hidden.as_millis()).unwrap_or(u64::MAX);
+        let last = |joined: &Joined| self.echoed.get(joined).copied().unwrap_or_default();
+        roster.filter(|joined| *joined != from && newest.saturating_sub(last(joined)) >= hidden).collect()
+    }
+
+    /// What is due, and when.
+    pub(super) fn deadlines(&self, config: &Config) -> [Deadline; 2] {
+        let beat = self.beat.map_or(Timestamp::ZERO, |last| last + config.beat);
+        let ping = self.ping.map_or(Timestamp::ZERO, |last| last + PING);
+        [(beat, Timer::Beat), (ping, Timer::Ping)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Joined; 3] = [Joined(2), Joined(3), Joined(4)];
+
+    #[test]
+    fn who_echoes_nothing_while_others_do_is_gone() {
+        let (mut pulse, config) = (Pulse::new(Timestamp::ZERO), Config::default());
+        let now = Timestamp::from_millis(31_000);
+        assert_eq!(pulse.echo((now, &config), Joined(2), 29_999, ALL.into_iter()), []);
+        pulse.expect(now, Joined(4));
+        assert_eq!(pulse.echo((now, &config), Joined(2), 30_000, ALL.into_iter()), [Joined(3)]);
+    }
+
+    #[test]
+    fn an_echo_of_what_was_not_said_yet_turns_nobody_out() {
+        let (mut pulse, config) = (Pulse::new(Timestamp::ZERO), Config::default());
+        let now = Timestamp::from_millis(5_000);
+        assert_eq!(pulse.echo((now, &config), Joined(2), u64::MAX, ALL.into_iter()), []);
+    }
+
+    #[test]
+    fn a_silence_that_all_share_counts_against_nobody() {
+        let (mut pulse, config) = (Pulse::new(Timestamp::ZERO), Config::default());
+        let now = Timestamp::from_millis(90_000);
+        for joined in ALL {
+            assert_eq!(pulse.echo((now, &config), joined, 1_000, ALL.into_iter()), []);
+        }
+        for joined in ALL {
+            assert_eq!(pulse.echo((now, &config), joined, 28_000, ALL.into_iter()), []);
+        }
+    }
+}

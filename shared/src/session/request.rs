@@ -1,0 +1,289 @@
+//! Asking for the newest epoch, and giving it: how a member heals that missed a commit, or whose Olm session broke.
+//!
+//! There is one way for all of it: ask with a fresh nonce, take a full grant like a joiner, then seal.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::{
+    call::{Call, Ctx},
+    error::{CommitError, InternalError, RosterError, SecurityEvent},
+    group::{Group, Install},
+    member::{import, unbind},
+    output::{EndReason, Event, KeyMissing},
+    reign::Claiming,
+    roster::{Entry, Roster},
+    timer::{Deadline, Timer},
+};
+use crate::{
+    crypto::{random, schedule},
+    id::{Epoch, Joined, RequestNonce},
+    limits,
+    time::Timestamp,
+    wire::{
+        Olm, OlmMessage, encode,
+        sealed::{Grant, KeyRequest, OlmContext, OlmType, Regrant, SecretBlob},
+    },
+};
+use zeroize::Zeroizing;
+
+/// The first pause between two requests; each is twice as long as the one before.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Requests without an answer after which a member without the newest epoch joins afresh: half a minute.
+const TRIES: u32 = 6;
+/// Requests of one member that are answered within [`WINDOW`], and those of them that cost a new Olm session.
+const ANSWERS: usize = 10;
+const SESSIONS: usize = 3;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// A request for the newest epoch.
+pub(super) struct Wanting {
+    /// What the application was told, if anything is missing.
+    cause: Option<KeyMissing>,
+    /// The Olm session with the lead does not open any more.
+    fresh: bool,
+    asked: Option<(RequestNonce, Timestamp)>,
+    due: Timestamp,
+    tries: u32,
+}
+
+/// How often each member asked.
+#[derive(Default)]
+pub(super) struct Asked(BTreeMap<Joined, VecDeque<(Timestamp, bool)>>);
+
+impl Asked {
+    /// Whether one more request is answered, with a new session if it wants one.
+    fn allow(&mut self, now: Timestamp, from: Joined, fresh: bool) -> bool {
+        let asked = self.0.entry(from).or_default();
+        asked.retain(|(at, _)| now.since(*at) < WINDOW);
+        let sessions = asked.iter().filter(|(_, fresh)| *fresh).count();
+        let allowed = asked.len() < ANSWERS && (!fresh || sessions < SESSIONS);
+        if allowed {
+            asked.push_back((now, fresh));
+        }
+        allowed
+    }
+
+    pub(super) fn forget(&mut self, joined: Joined) {
+        self.0.remove(&joined);
+    }
+}
+
+impl Call {
+    /// The newest epoch is wanted: asked for at once, and again until it comes.
+    pub(super) fn want(&mut self, now: Timestamp, cause: Option<KeyMissing>, fresh: bool) {
+        let wanting = self.wanting.get_or_insert(Wanting { cause: None, fresh, asked: None, due: now, tries: 0 });
+        if fresh && !wanting.fresh {
+            (wanting.fresh, wanting.due) = (true, now);
+        }
+        if wanting.cause.is_none() && cause.is_some() {
+            wanting.cause = cause;
+            self.told_missing = false;
+        }
+    }
+
+    /// Somebody else leads: they are asked, without waiting.
+    pub(super) fn want_of_new_lead(&mut self, now: Timestamp) {
+        if let Some(wanting) = &mut self.wanting {
+            (wanting.due, wanting.tries, wanting.asked) = (now, 0, None);
+        }
+    }
+
+    /// Sends the request that is due.
+    pub(super) fn ask(&mut self, ctx: &mut Ctx<'_>) -> Result<(), EndReason> {
+        let (Some(wanting), Some(group)) = (&mut self.wanting, &self.group) else { return Ok(()) };
+        if let Some(cause) = wanting.cause.filter(|_| !self.told_missing) {
+            self.told_missing = true;
+            ctx.event(Event::KeyMissing(cause));
+        }
+        let Some((_, lead)) = self.lead.filter(|_| self.reign.is_none() && self.line.is_up()) else { return Ok(()) };
+        if wanting.due > ctx.now || lead == self.me.joined {
+            return Ok(());
+        }
+        if wanting.tries >= TRIES && self.lease.is_behind() {
+            return Err(EndReason::OutOfStep);
+        }
+        let nonce = random::bytes().map_err(|_| EndReason::Internal(InternalError::Random))?;
+        let nonce = RequestNonce::new(nonce);
+        // An answer that does not come may be one that does not open.
+        let fresh = wanting.fresh || wanting.tries > 0;
+        wanting.asked = Some((nonce, ctx.now));
+        wanting.due = ctx.now + (PAUSE * 2_u32.saturating_pow(wanting.tries)).min(LONGEST);
+        wanting.tries = wanting.tries.saturating_add(1);
+        let epoch = group.epoch;
+        let signed = self.sign(ctx, epoch, Some(lead), &KeyRequest { nonce, fresh }.into());
+        ctx.send(signed.map_err(EndReason::Internal)?);
+        Ok(())
+    }
+
+    pub(super) fn ask_deadline(&self) -> Option<Deadline> {
+        let wanting = self.wanting.as_ref().filter(|_| self.line.is_up() && self.reign.is_none())?;
+        Some((wanting.due, Timer::KeyRequest))
+    }
+
+    /// The newest epoch is here: nothing is wanted any more.
+    pub(super) fn found(&mut self, ctx: &mut Ctx<'_>) {
+        self.lease.catch_up();
+        self.out_of_step = false;
+        if self.wanting.take().is_some_and(|wanting| wanting.cause.is_some()) && self.told_missing {
+            self.told_missing = false;
+            ctx.event(Event::KeyFound);
+        }
+    }
+
+    /// A member asks the lead.
+    pub(super) fn on_key_request(&mut self, ctx: &mut Ctx<'_>, from: Joined, epoch: Epoch, request: KeyRequest) {
+        let (Some(reign), Some(group)) = (&mut self.reign, &self.group) else { return };
+        let Some(entry) = group.roster.get(from) else { return };
+        if epoch > group.epoch {
+            // Only a lead makes epochs, and this one has not made that.
+            return ctx.alarm(SecurityEvent::Fork { from, epoch });
+        }
+        let fresh = request.fresh || !self.olm.is_open(entry.added.join);
+        if !reign.stays(from) || !reign.requests.allow(ctx.now, from, fresh) {
+            return;
+        }
+        if fresh {
+            reign.regrants.insert(from, request.nonce);
+            reign.claiming.insert(from, Claiming { due: ctx.now, tries: 0 });
+        } else {
+            self.regrant(ctx, from, request.nonce);
+        }
+    }
+
+    /// Gives a member the newest epoch that is installed.
+    pub(super) fn regrant(&mut self, ctx: &mut Ctx<'_>, to: Joined, nonce: RequestNonce) {
+        let Some(group) = &mut self.group else { return };
+        let (Some(entry), Ok(export)) = (group.roster.get(to).cloned(), group.session.export(group.index)) else {
+            return;
+        };
+        let listed = group.roster.len() <= limits::REGRANT_MEMBERS;
+        let members = group.roster.iter().filter(|_| listed).map(|entry| entry.added).collect();
+        let (instance, epoch) = (group.instance, group.epoch);
+        let grant = Grant {
+            instance,
+            epoch,
+            transcript: group.transcript,
+            roster: group.roster.hash(),
+            lead: self.me.joined,
+            policy: schedule::policy(),
+            cause: group.cause,
+            session: SecretBlob::new(export.expose()),
+        };
+        let rest = Zeroizing::new(encode(&Regrant { nonce, grant, members }));
+        if let Ok(message) = self.seal_olm(entry.end(), (instance, epoch), OlmType::Regrant, rest.as_bytes()) {
+            ctx.send(Olm { to, message });
+        }
+    }
+
+    /// An Olm message to a member: the lead's answer to its request.
+    pub(super) fn on_regrant(&mut self, ctx: &mut Ctx<'_>, from: Joined, message: &OlmMessage) {
+        let Some((nonce, asked)) = self.wanting.as_ref().and_then(|wanting| wanting.asked) else { return };
+        if self.lead.is_none_or(|(_, lead)| lead != from) {
+            return;
+        }
+        match self.check_regrant(ctx, from, nonce, message) {
+            Ok(None) => {
+                self.lease.answered(asked);
+                self.found(ctx);
+            }
+            Ok(Some(install)) => {
+                let roster: Vec<_> = install.roster.iter().map(|entry| entry.added.joined).collect();
+                if self.install(ctx, install).is_ok() {
+                    self.claims.commit_all(&roster);
+                    self.lease.answered(asked);
+                }
+            }
+            // The session is broken, or somebody meddled: the next request is for a new one.
+            Err(CommitError::Grant) => self.want(ctx.now, None, true),
+            Err(reason) => {
+                if let Some(epoch) = self.epoch() {
+                    ctx.alarm(SecurityEvent::CommitRefused { epoch, reason });
+                }
+            }
+        }
+    }
+
+    /// `None` when the epoch is the one that this device holds.
+    fn check_regrant(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        from: Joined,
+        nonce: RequestNonce,
+        message: &OlmMessage,
+    ) -> Result<Option<Install>, CommitError> {
+        let mut payload = self.open_olm(ctx, from, message)?;
+        let json = payload.get(super::member::OLM_HEADER..).unwrap_or_default();
+        let Regrant { nonce: echoed, grant, members } =
+            serde_json::from_slice(json).map_err(|_| CommitError::Malformed)?;
+        let group = self.group.as_ref().ok_or(CommitError::Undecryptable)?;
+        let lead = group.roster.get(from).ok_or(CommitError::Lead)?;
+        let Grant { instance, epoch, transcript, cause, .. } = grant;
+        let context = OlmContext { call: &self.name, instance, from: lead.end(), to: self.me.end, epoch };
+        unbind(&mut payload, &context, OlmType::Regrant).ok_or(CommitError::Grant)?;
+        let passed = self.lead.is_none_or(|(term, _)| epoch.term() > term) || epoch < group.epoch;
+        if echoed != nonce || instance != group.instance || grant.lead != from || passed {
+            return Err(CommitError::Binding);
+        }
+        if grant.policy != schedule::policy() {
+            return Err(CommitError::Policy);
+        }
+        if epoch == group.epoch {
+            return if transcript == group.transcript { Ok(None) } else { Err(CommitError::Transcript) };
+        }
+        let roster = if members.is_empty() {
+            Roster::of(self.claims.committed())?
+        } else {
+            let entries = members.iter().map(|added| self.claims.admit(added)).collect::<Result<Vec<_>, _>>()?;
+            Roster::of(entries)?
+        };
+        if roster.hash() != grant.roster {
+            return Err(RosterError::Hash.into());
+        }
+        let roster = follows(group, roster, (self.me.joined, from))?;
+        let session = import(grant.session)?;
+        let index = session.index();
+        let session = Some(session);
+        Ok(Some(Install { instance, epoch, cause, lead: from, transcript, roster, session, index, body: None }))
+    }
+}
+
+/// A later roster may lack some of those that this device holds, and has newcomers; nobody who was removed comes back, and
+/// nobody is described anew.
+fn follows(group: &Group, roster: Roster, (me, lead): (Joined, Joined)) -> Result<Roster, RosterError> {
+    let highest = group.roster.highest();
+    let returns = |entry: &&Entry| {
+        let joined = entry.added.joined;
+        let known = group.roster.get(joined);
+        known.map_or(Some(joined) <= highest, |known| known.added != entry.added)
+    };
+    if let Some(entry) = roster.iter().find(returns) {
+        return Err(RosterError::OutOfOrder(entry.added.joined));
+    }
+    for joined in [me, lead] {
+        if !roster.contains(joined) {
+            return Err(RosterError::NotThere(joined));
+        }
+    }
+    Ok(roster.above(highest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_of_one_member_are_answered_within_limits() {
+        let (mut asked, now) = (Asked::default(), Timestamp::ZERO);
+        let fresh = (0..5).filter(|_| asked.allow(now, Joined(1), true)).count();
+        assert_eq!(fresh, SESSIONS);
+        let plain = (0..20).filter(|_| asked.allow(now, Joined(1), false)).count();
+        assert_eq!(plain, ANSWERS - SESSIONS);
+        assert!(asked.allow(now, Joined(2), true), "another member's requests are its own");
+        assert!(asked.allow(now + WINDOW, Joined(1), true), "time goes by");
+    }
+}

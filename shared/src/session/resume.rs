@@ -1,0 +1,150 @@
+//! Taking a seat again after the connection dropped, at a relay that still holds it or at one that knows nothing.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Profile,
+    call::{Call, Ctx},
+    error::InternalError,
+    line::Stage,
+    output::{EndReason, Event, Link, Output},
+};
+use crate::{
+    identity::device::Device,
+    limits,
+    time::Timestamp,
+    wire::{
+        Challenge, Keys, Restore, Resume, Resumed, ToRelay, Welcome,
+        code::Code,
+        signed::{Held, keys_bytes, resume_bytes},
+    },
+};
+
+/// The relay does not hold the seat any more: the device joins afresh.
+const LOST: EndReason = EndReason::Closed(Code::LostSeat);
+
+/// Answers the challenge of a new connection with the seat that the device has.
+pub(super) fn answer(
+    call: &mut Call,
+    (device, profile): (&mut Device, &Profile),
+    challenge: &Challenge,
+    out: &mut Vec<Output>,
+) -> Result<(), EndReason> {
+    if call.line.stage() != Stage::Down {
+        return Ok(());
+    }
+    let message: ToRelay = if challenge.relay == call.relay() {
+        call.line.set(Stage::Resuming);
+        resume(call, device, challenge).into()
+    } else {
+        let restore = restore(call, device, (profile, challenge))?;
+        call.line.set(Stage::Restoring);
+        out.push(Output::Persist(device.pickle()));
+        Box::new(restore).into()
+    };
+    out.push(Output::Send(message));
+    Ok(())
+}
+
+fn resume(call: &Call, device: &Device, challenge: &Challenge) -> Resume {
+    let join = call.me.end.join;
+    let signature = device.sign(&resume_bytes(&call.name, &challenge.nonce, &join, None));
+    Resume { version: limits::VERSION, call: call.name.clone(), join, after: call.at(), signature }
+}
+
+/// Only a device that holds a roster has anything to bring.
+fn restore(
+    call: &Call,
+    device: &mut Device,
+    (profile, challenge): (&Profile, &Challenge),
+) -> Result<Restore, EndReason> {
+    let (Some(group), Some((term, lead))) = (&call.group, call.lead) else { return Err(LOST) };
+    let own = group.roster.get(call.me.joined).ok_or(LOST)?;
+    let (card, proof) = call.claims.get(call.me.joined).ok_or(LOST)?.signed();
+    let (card, proof) = (card.clone(), proof.clone());
+    let highest = group.roster.highest().unwrap_or(call.me.joined);
+    let (instance, seat, joined) = (group.instance, own.added.seat, own.added.joined);
+    let held = Held { instance, term, lead, seat, joined, highest };
+    let join = call.me.end.join;
+    let keys = device.new_keys();
+    let hash = keys.hash().map_err(|_| EndReason::Internal(InternalError::Crypto))?;
+    let keys = Keys { signature: device.sign(&keys_bytes(&call.name, &join, &hash)), keys };
+    let signature = device.sign(&resume_bytes(&call.name, &challenge.nonce, &join, Some(&held)));
+    let (version, call, token) = (limits::VERSION, call.name.clone(), profile.token.clone());
+    Ok(Restore { version, call, token, card, proof, held, keys, signature })
+}
+
+/// The connection is gone, and the seat is kept: another is wanted.
+pub(super) fn disconnected(call: &mut Call, out: &mut Vec<Output>) {
+    if call.line.is_up() {
+        out.push(Output::Event(Event::Link(Link::Down)));
+    }
+    call.line.set(Stage::Down);
+    call.lease.disconnected();
+    out.push(Output::Connect);
+}
+
+impl Call {
+    /// The relay has the seat: what it did not get is said again, and what was missed follows.
+    pub(super) fn on_resumed(&mut self, ctx: &mut Ctx<'_>, resumed: Resumed) {
+        if self.line.stage() != Stage::Resuming {
+            return;
+        }
+        ctx.event(Event::Link(Link::Up));
+        // Not by way of `Ctx::send`: the line counts these itself.
+        self.again = self.line.resume(resumed.received);
+    }
+
+    /// A relay that knew nothing has the seat: it lists who else came back so far.
+    pub(super) fn on_restored(&mut self, ctx: &mut Ctx<'_>, welcome: Welcome) -> Result<(), EndReason> {
+        let own = self.group.as_ref().and_then(|group| group.roster.get(self.me.joined)).map(|own| own.added.seat);
+        if self.line.stage() != Stage::Restoring || welcome.joined != self.me.joined || Some(welcome.seat) != own {
+            return Err(LOST);
+        }
+        self.set_at(welcome.at);
+        self.again = self.line.restore();
+        self.settled_at = Some(ctx.now);
+        let mut listed = BTreeSet::new();
+        for member in welcome.members {
+            let joined = member.joined;
+            match self.claims.insert(ctx.now, member) {
+                Ok(_) => drop(listed.insert(joined)),
+                // Somebody in another's place: the roster stands, whatever the relay was told.
+                Err(event) => ctx.alarm(event),
+            }
+        }
+        listed.insert(self.me.joined);
+        self.claims.relist(ctx.now, &listed);
+        ctx.event(Event::Link(Link::Up));
+        self.await_absent(ctx.now + ctx.config.absent, ctx.now, &listed);
+        match welcome.lead {
+            Some(named) if Some(named) != self.lead => Err(EndReason::OutOfStep),
+            Some(_) => {
+                self.confirm(ctx);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A lead gives those time who are not back yet, and everybody time to show themselves.
+    fn await_absent(&mut self, until: Timestamp, now: Timestamp, listed: &BTreeSet<crate::id::Joined>) {
+        let Some(reign) = &mut self.reign else { return };
+        reign.confirmed = false;
+        let members = reign.tip.roster.iter().map(|entry| entry.added.joined);
+        reign.absent = members.filter(|joined| !listed.contains(joined)).map(|joined| (joined, until)).collect();
+        for (deadline, _) in reign.expected.values_mut() {
+            *deadline = (*deadline).max(until);
+        }
+        reign.touch(now);
+    }
+
+    /// The relay has taken up the reign again: what it may not have passed on is sent once more.
+    pub(super) fn confirm(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(reign) = self.reign.as_mut().filter(|reign| !reign.confirmed) else { return };
+        reign.confirmed = true;
+        reign.touch(ctx.now);
+        let again: Vec<_> = reign.staged.iter().map(|staged| staged.upload.clone()).collect();
+        again.into_iter().for_each(|commit| ctx.send(commit));
+    }
+}
