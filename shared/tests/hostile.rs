@@ -12,7 +12,7 @@ use conclave_shared::{
         input::{Command, Input},
         output::{EndReason, Event, KeyMissing},
     },
-    wire::{Broadcast, Committed, Lead, ToClient, signed::Signed},
+    wire::{Broadcast, Committed, Lead, ToClient, code::Code, signed::Signed},
 };
 use plain::World;
 use serde_json::value::RawValue;
@@ -255,7 +255,7 @@ fn a_joiner_that_never_shows_itself_is_removed() {
     assert_eq!(world.members[0].session.members().len(), 3);
     world.advance(2_000);
     assert_eq!(world.members[0].session.members().len(), 2);
-    assert_eq!(world.members[ghost].ended(), Some(EndReason::Removed));
+    assert_eq!(world.members[ghost].ended(), Some(EndReason::Closed(Code::LostSeat)));
     world.assert_agreement();
 }
 

@@ -16,10 +16,19 @@ impl Call {
     /// Every present member gets the common part, encoded once, with its own grant and nobody else's.
     pub(super) fn commit(&mut self, step: &mut Step, from: Joined, commit: Commit) -> Result<(), Refused> {
         self.check_commit(from, &commit)?;
-        let Commit { epoch, add, remove, broadcast, grants } = commit;
+        let Commit { epoch, add, remove, lost, broadcast, grants } = commit;
         let crossed = self.announce_crossed(step, &add);
         let at = self.next_at();
-        let event = Committed { at, from, epoch, add: add.clone(), remove: remove.clone(), broadcast, grant: None };
+        let event = Committed {
+            at,
+            from,
+            epoch,
+            add: add.clone(),
+            remove: remove.clone(),
+            lost: lost.clone(),
+            broadcast,
+            grant: None,
+        };
         self.tell_each(step, &encode(&ToClient::from(event)), &grants);
 
         if let Some(reign) = &mut self.reign {
@@ -34,7 +43,8 @@ impl Call {
             self.tell_left(step, joined, reason);
         }
         for joined in remove {
-            self.remove(step, joined);
+            let code = if lost.contains(&joined) { Code::LostSeat } else { Code::Removed };
+            self.remove(step, joined, code);
         }
         self.ensure_lead(step);
         Ok(())
@@ -81,13 +91,13 @@ impl Call {
     }
 
     /// Takes a member out of the committed ones, and off its connection if it has one still.
-    fn remove(&mut self, step: &mut Step, joined: Joined) {
+    fn remove(&mut self, step: &mut Step, joined: Joined, code: Code) {
         let Some(connection) = self.members.get(&joined).map(Member::connection) else {
             return;
         };
         if let Some(connection) = connection {
             self.tell_left(step, joined, LeftReason::Removed);
-            step.close(connection, Code::Removed);
+            step.close(connection, code);
             self.disconnect(step.now, connection, LeftReason::Removed);
         }
         self.members.remove(&joined);

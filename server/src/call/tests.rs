@@ -126,6 +126,7 @@ fn commit(epoch: (u32, u32), add: &[u64], remove: &[u64], grants: &[(u64, u8)]) 
         epoch: Epoch(Term(epoch.0), epoch.1),
         add: add.iter().copied().map(Joined).collect(),
         remove: remove.iter().copied().map(Joined).collect(),
+        lost: Vec::new(),
         broadcast: Broadcast::Ratchet(Blob(vec![1, 2, 3])),
         grants: grants.iter().map(|(joined, byte)| (Joined(*joined), OlmMessage(1, Blob(vec![*byte])))).collect(),
     }

@@ -218,6 +218,7 @@ pub(crate) fn commit(epoch: (u32, u32), add: &[u64]) -> Commit {
         epoch: Epoch(Term(epoch.0), epoch.1),
         add: add.iter().copied().map(Joined).collect(),
         remove: vec![],
+        lost: vec![],
         broadcast: Broadcast::Ratchet(Blob(vec![1; 300])),
         grants: vec![],
     }

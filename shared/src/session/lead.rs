@@ -250,8 +250,9 @@ impl Call {
         let removed = commit.remove.clone();
         let Some(reign) = &mut self.reign else { return Ok(()) };
         let stranded = std::mem::take(&mut reign.stranded);
-        let remove = removed.iter().copied().chain(stranded).collect();
-        let upload = Commit { epoch, add: added.clone(), remove, broadcast, grants };
+        let remove: Vec<_> = removed.iter().copied().chain(stranded).collect();
+        let lost = remove.iter().copied().filter(|joined| !reign.expelled.remove(joined)).collect();
+        let upload = Commit { epoch, add: added.clone(), remove, lost, broadcast, grants };
         ctx.send(upload.clone());
         for joined in added.iter().copied().filter(|joined| *joined != self.me.joined) {
             reign.waiting.remove(&joined);

@@ -58,9 +58,9 @@ impl Call {
             }
         };
         if lawful && event.remove.contains(&self.me.joined) {
-            // Whoever is away was taken for gone, and may come again; whoever is here was sent away.
-            let away = self.group.is_none() || self.claims.is_away(self.me.joined);
-            return Err(if away { EndReason::Closed(Code::LostSeat) } else { EndReason::Removed });
+            // Whoever was taken for gone may come again; whoever was sent away may not.
+            let lost = event.lost.contains(&self.me.joined);
+            return Err(if lost { EndReason::Closed(Code::LostSeat) } else { EndReason::Removed });
         }
         if let Err(alarm) = result {
             ctx.alarm(alarm);

@@ -53,6 +53,8 @@ pub(super) struct Reign {
     pub(super) stranded: BTreeSet<Joined>,
     /// In the roster of the tip and to be removed, with the reason.
     pub(super) leaving: BTreeMap<Joined, Cause>,
+    /// Of those, the ones that the application sent away; the others are taken for gone.
+    pub(super) expelled: BTreeSet<Joined>,
     /// Somebody wants a new session.
     pub(super) rotate: Option<Cause>,
     /// One-time keys that were not delivered yet.
@@ -150,6 +152,7 @@ impl Reign {
             stalled: false,
             last: Timestamp::ZERO,
             leaving: BTreeMap::new(),
+            expelled: BTreeSet::new(),
             rotate: None,
             claiming: BTreeMap::new(),
             expected: BTreeMap::new(),
@@ -221,7 +224,10 @@ impl Reign {
 
     /// The application wants somebody out; `None` when they are not in.
     pub(super) fn remove(&mut self, joined: Joined) -> Option<()> {
-        self.tip.roster.contains(joined).then(|| self.depart(joined, Cause::Remove))
+        self.tip.roster.contains(joined).then(|| {
+            self.expelled.insert(joined);
+            self.depart(joined, Cause::Remove);
+        })
     }
 
     /// The application wants a new session.

@@ -213,6 +213,9 @@ pub struct Committed {
     pub add: Vec<Joined>,
     /// Whom it removes, as the lead told the relay.
     pub remove: Vec<Joined>,
+    /// Of those, the ones that may join afresh at once.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub lost: Vec<Joined>,
     /// For every member.
     pub broadcast: Broadcast,
     /// The receiver's own grant, if it has one.

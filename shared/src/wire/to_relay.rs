@@ -137,6 +137,9 @@ pub struct Commit {
     pub add: Vec<Joined>,
     /// Whom it removes: the relay closes those that are still connected.
     pub remove: Vec<Joined>,
+    /// Of those, the ones that were taken for gone or came too late: they may join afresh at once.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub lost: Vec<Joined>,
     /// For every member.
     pub broadcast: Broadcast,
     /// For one member each.

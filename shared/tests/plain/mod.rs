@@ -71,6 +71,8 @@ pub struct World {
     pub members: Vec<Member>,
     pub tamper: Tamper,
     pub wire: Vec<(usize, ToClient)>,
+    /// Everything that the relay was told.
+    pub said: Vec<(usize, ToRelay)>,
     seats: BTreeMap<Joined, Seated>,
     sequence: u64,
     joins: u64,
@@ -94,6 +96,7 @@ impl World {
             members: Vec::new(),
             tamper: Box::new(|_, message| vec![message]),
             wire: Vec::new(),
+            said: Vec::new(),
             seats: BTreeMap::new(),
             sequence: 0,
             joins: 0,
@@ -241,6 +244,7 @@ impl World {
     }
 
     fn relay(&mut self, index: usize, message: ToRelay) {
+        self.said.push((index, message.clone()));
         if let ToRelay::Join(join) = message {
             return self.seat(index, join);
         }
@@ -357,6 +361,7 @@ impl World {
                 epoch: commit.epoch,
                 add: commit.add.clone(),
                 remove: commit.remove.clone(),
+                lost: commit.lost.clone(),
                 broadcast: commit.broadcast.clone(),
                 grant,
             };
