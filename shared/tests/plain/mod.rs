@@ -22,9 +22,10 @@ use conclave_shared::{
         signed::{Body, JoinProof, KeyBatch},
     },
 };
+use cpu_time::ThreadTime;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 const RELAY: RelayInstance = RelayInstance::new([9; 16]);
@@ -62,6 +63,14 @@ struct Seated {
     at: usize,
 }
 
+/// What one member computed for one thing.
+pub struct Cost {
+    pub who: usize,
+    /// The name of the message that came; `send` and the name of one for writing it down; `timer` or `command`.
+    pub what: (&'static str, &'static str),
+    pub spent: Duration,
+}
+
 /// Changes or drops what the relay is about to deliver to a member (by its index in the world).
 pub type Tamper = Box<dyn FnMut(usize, ToClient) -> Vec<ToClient>>;
 
@@ -84,6 +93,8 @@ pub struct World {
     pub refuse_commits: usize,
     /// Joiners and bytes of each commit.
     pub commits: Vec<(usize, usize)>,
+    /// What everybody's session has computed, in order, idle work aside.
+    pub costs: Vec<Cost>,
     queue: VecDeque<(usize, ToRelay)>,
     inbox: VecDeque<(usize, ToClient)>,
 }
@@ -105,6 +116,7 @@ impl World {
             crossing: None,
             refuse_commits: 0,
             commits: Vec::new(),
+            costs: Vec::new(),
             queue: VecDeque::new(),
             inbox: VecDeque::new(),
         }
@@ -186,16 +198,25 @@ impl World {
         // Idle work (other people's cards, keys for the next change) stands in nobody's way.
         let due = self.members[index].session.next_timer().map(|(_, timer)| timer);
         let idle = matches!(input, Input::Timeout) && matches!(due, Some(Timer::Cards | Timer::ReadyKeys));
-        let began = Instant::now();
+        let what = match &input {
+            Input::Received(message) => ("receive", message.name()),
+            Input::Command(_) => ("command", ""),
+            Input::Timeout | Input::Disconnected => ("timer", ""),
+        };
+        let began = ThreadTime::now();
         let outputs = self.members[index].session.handle(self.now, input);
         if !idle {
-            self.members[index].spent += began.elapsed();
+            let spent = began.elapsed();
+            self.members[index].spent += spent;
+            self.costs.push(Cost { who: index, what, spent });
         }
         for output in outputs {
             let member = &mut self.members[index];
             match output {
                 Output::Send(message) => {
+                    let began = ThreadTime::now();
                     let text = wire::encode(&message);
+                    self.costs.push(Cost { who: index, what: ("send", message.name()), spent: began.elapsed() });
                     self.queue.push_back((index, wire::decode(&text, 1 << 20).expect("its own message")));
                 }
                 Output::Event(event) => {
