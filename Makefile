@@ -8,7 +8,7 @@ help:
 	@echo "make run     a call on this machine: relay, page and lead bot on 127.0.0.1 (PORT=8080)"
 	@echo "make test    every test, with the time each step took"
 	@echo "make load    a hundred members joining and leaving for a minute (MEMBERS= CHURN= DURATION= CALLS=)"
-	@echo "make bench   what joining, leaving and sealing cost at 2 to 1,000 members"
+	@echo "make bench   what joining, leaving, sealing and a change of lead cost at 2 to 1,000 members"
 	@echo "make setup   only install what the others need"
 
 run:
