@@ -4,7 +4,7 @@
 //! the session that it opened, answers come back on the same one. Sessions live in memory for one join.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 use thiserror::Error;
@@ -62,17 +62,14 @@ pub struct Opened {
 #[derive(Default)]
 pub struct Pairwise {
     /// Sessions that this device opened.
-    ours: BTreeMap<JoinId, Ours>,
-    /// Of those, the ones that could have a ready key and have none.
-    unready: BTreeSet<JoinId>,
+    ours: BTreeMap<JoinId, olm::Session>,
+    /// The ready keys of those peers that have answered. They lie apart from the sessions, which are large: a change that
+    /// uses a thousand keys touches no session.
+    ready: BTreeMap<JoinId, Option<MessageKey>>,
+    /// Those of them that have none, each once.
+    unready: Vec<JoinId>,
     /// Sessions that peers opened.
     theirs: BTreeMap<JoinId, Theirs>,
-}
-
-/// The session that this device opened to one peer.
-struct Ours {
-    session: olm::Session,
-    ready: Option<MessageKey>,
 }
 
 /// Sessions that one peer opened.
@@ -100,8 +97,10 @@ impl Pairwise {
             .account()
             .create_outbound_session(SessionConfig::version_2(), curve25519(identity), curve25519(one_time))
             .map_err(|_| PairwiseError::LowOrder)?;
-        self.ours.insert(peer, Ours { session, ready: None });
-        self.unready.remove(&peer);
+        self.ours.insert(peer, session);
+        if let Some(None) = self.ready.remove(&peer) {
+            self.unready.retain(|unready| *unready != peer);
+        }
         Ok(())
     }
 
@@ -116,18 +115,19 @@ impl Pairwise {
     /// # Errors
     /// [`PairwiseError::NoSession`], or [`PairwiseError::Message`] if the library refuses.
     pub fn seal(&mut self, peer: JoinId, payload: &[u8]) -> Result<OlmMessage, PairwiseError> {
-        let ours = self.ours.get_mut(&peer).ok_or(PairwiseError::NoSession)?;
-        let Some(key) = ours.ready.take() else { return encrypt(&mut ours.session, payload) };
-        self.unready.insert(peer);
-        Ok(OlmMessage(1, Blob(key.encrypt(payload).to_bytes())))
+        if let Some(key) = self.ready.get_mut(&peer).and_then(Option::take) {
+            self.unready.push(peer);
+            return Ok(OlmMessage(1, Blob(key.encrypt(payload).to_bytes())));
+        }
+        encrypt(self.ours.get_mut(&peer).ok_or(PairwiseError::NoSession)?, payload)
     }
 
     /// Draws ready keys for some of the peers that have none.
     pub fn prepare_some(&mut self) {
         for _ in 0..READY_PER_STEP {
-            let Some(peer) = self.unready.pop_first() else { break };
-            if let Some(ours) = self.ours.get_mut(&peer) {
-                ours.ready = ours.session.next_message_key();
+            let Some(peer) = self.unready.pop() else { break };
+            if let (Some(session), Some(ready)) = (self.ours.get_mut(&peer), self.ready.get_mut(&peer)) {
+                *ready = session.next_message_key();
             }
         }
     }
@@ -165,12 +165,13 @@ impl Pairwise {
             let theirs = self.theirs.entry(peer).or_default();
             return theirs.decrypt_pre_key(now, device, curve25519(identity), pre_key);
         }
-        if let Some(ours) = self.ours.get_mut(&peer)
-            && let Ok(plaintext) = ours.session.decrypt(&message)
+        if let Some(session) = self.ours.get_mut(&peer)
+            && let Ok(plaintext) = session.decrypt(&message)
         {
             // The peer's answer turned the ratchet: the next key comes from the new chain.
-            ours.ready = None;
-            self.unready.insert(peer);
+            if !matches!(self.ready.insert(peer, None), Some(None)) {
+                self.unready.push(peer);
+            }
             return Ok(Opened { plaintext: Zeroizing::new(plaintext), device_changed: false });
         }
         let mut theirs = self.theirs.get_mut(&peer).into_iter().flat_map(|theirs| theirs.usable(now));
@@ -181,6 +182,7 @@ impl Pairwise {
     /// Forgets everything about those that are not kept.
     pub fn retain(&mut self, keep: impl Fn(&JoinId) -> bool) {
         self.ours.retain(|peer, _| keep(peer));
+        self.ready.retain(|peer, _| keep(peer));
         self.unready.retain(|peer| keep(peer));
         self.theirs.retain(|peer, _| keep(peer));
     }
@@ -233,6 +235,7 @@ fn curve25519(key: &Curve25519Key) -> Curve25519PublicKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     const NOW: Timestamp = Timestamp::ZERO;
     const LEAD: JoinId = JoinId::new([1; 32]);

@@ -1,8 +1,8 @@
 //! The members that the lead has committed: what holds keys, and what succession is computed from.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
 };
 
 use super::{error::RosterError, output::MemberInfo};
@@ -30,12 +30,16 @@ impl Entry {
     }
 }
 
-/// All committed members of one epoch.
+/// All committed members of one epoch. A leave of a thousand waits while its roster is made: copies are cheap.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Roster {
-    entries: BTreeMap<Joined, Entry>,
+    /// In ascending order of their numbers.
+    entries: Vec<Arc<Entry>>,
     senders: Arc<BTreeMap<Seat, Ed25519Key>>,
-    devices: BTreeSet<Ed25519Key>,
+    /// In ascending order.
+    devices: Vec<Ed25519Key>,
+    /// Of this roster, once somebody has asked.
+    hash: OnceLock<RosterHash>,
     /// The highest order number that was ever committed; a later member has a higher one.
     highest: Option<Joined>,
 }
@@ -57,25 +61,33 @@ impl Roster {
     /// [`RosterError`], leaving this roster as it was.
     pub(crate) fn apply(&self, add: &[Entry], remove: &[Joined]) -> Result<Self, RosterError> {
         let mut next = self.clone();
-        let senders = Arc::make_mut(&mut next.senders);
+        if !add.is_empty() || !remove.is_empty() {
+            next.hash = OnceLock::new();
+        }
         for joined in remove {
-            let entry = next.entries.remove(joined).ok_or(RosterError::NotThere(*joined))?;
-            senders.remove(&entry.added.seat);
-            next.devices.remove(&entry.info.ed25519);
+            let place = next.place(*joined).ok_or(RosterError::NotThere(*joined))?;
+            let entry = next.entries.remove(place);
+            Arc::make_mut(&mut next.senders).remove(&entry.added.seat);
+            if let Ok(place) = next.devices.binary_search(&entry.info.ed25519) {
+                next.devices.remove(place);
+            }
         }
         for entry in add {
             let Added { seat, joined, .. } = entry.added;
+            let device = entry.info.ed25519;
             if next.highest.is_some_and(|highest| joined <= highest) {
                 return Err(RosterError::OutOfOrder(joined));
             }
-            if !next.devices.insert(entry.info.ed25519) {
-                return Err(RosterError::DeviceTwice(joined));
+            match next.devices.binary_search(&device) {
+                Ok(_) => return Err(RosterError::DeviceTwice(joined)),
+                Err(place) => next.devices.insert(place, device),
             }
-            if senders.insert(seat, entry.info.ed25519).is_some() {
+            if Arc::make_mut(&mut next.senders).insert(seat, device).is_some() {
                 return Err(RosterError::SeatTaken(joined));
             }
             next.highest = Some(joined);
-            next.entries.insert(joined, entry.clone());
+            // Its number is above all others.
+            next.entries.push(Arc::new(entry.clone()));
         }
         if next.entries.len() > limits::MEMBERS {
             return Err(RosterError::TooMany);
@@ -97,7 +109,7 @@ impl Roster {
             return Err(RosterError::SeatTaken(joined));
         }
         let device = entry.info.ed25519;
-        if self.devices.contains(&device) || before.iter().any(|other| other.info.ed25519 == device) {
+        if self.devices.binary_search(&device).is_ok() || before.iter().any(|other| other.info.ed25519 == device) {
             return Err(RosterError::DeviceTwice(joined));
         }
         if self.entries.len() + before.len() >= limits::MEMBERS {
@@ -108,7 +120,7 @@ impl Roster {
 
     /// See [`roster_hash`].
     pub(crate) fn hash(&self) -> RosterHash {
-        roster_hash(self.entries.values().map(|entry| &entry.added))
+        *self.hash.get_or_init(|| roster_hash(self.iter().map(|entry| &entry.added)))
     }
 
     /// The highest order number that was ever committed.
@@ -117,11 +129,11 @@ impl Roster {
     }
 
     pub(crate) fn get(&self, joined: Joined) -> Option<&Entry> {
-        self.entries.get(&joined)
+        self.entries.get(self.place(joined)?).map(|entry| &**entry)
     }
 
     pub(crate) fn contains(&self, joined: Joined) -> bool {
-        self.entries.contains_key(&joined)
+        self.place(joined).is_some()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -136,14 +148,14 @@ impl Roster {
 
     /// The member of a device, if it has one.
     pub(crate) fn of_device(&self, device: &Ed25519Key) -> Option<Joined> {
-        let taken = self.devices.contains(device);
-        let mut entries = self.entries.values().filter(|_| taken);
+        let taken = self.devices.binary_search(device).is_ok();
+        let mut entries = self.iter().filter(|_| taken);
         entries.find(|entry| entry.info.ed25519 == *device).map(|entry| entry.added.joined)
     }
 
     /// Members by order number.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.iter().map(|entry| &**entry)
     }
 
     /// Who sends from which seat.
@@ -153,19 +165,22 @@ impl Roster {
 
     /// The first in succession whom `live` holds for alive: role first, then order of joining.
     pub(crate) fn first(&self, live: impl Fn(Joined) -> bool) -> Option<Joined> {
-        let live = self.entries.values().filter(|entry| live(entry.added.joined));
+        let live = self.iter().filter(|entry| live(entry.added.joined));
         live.min_by_key(|entry| (entry.added.role, entry.added.joined)).map(|entry| entry.added.joined)
     }
 
     /// Members as applications see them.
     pub(crate) fn infos(&self) -> Vec<Arc<MemberInfo>> {
-        self.entries.values().map(|entry| Arc::clone(&entry.info)).collect()
+        self.iter().map(|entry| Arc::clone(&entry.info)).collect()
     }
 
     /// See [`security_code`](crate::crypto::schedule::security_code).
     pub(crate) fn security_code(&self, instance: &Instance) -> String {
-        let keys = self.entries.values().map(|entry| entry.info.ed25519).collect();
-        crate::crypto::schedule::security_code(instance, keys)
+        crate::crypto::schedule::security_code(instance, self.devices.clone())
+    }
+
+    fn place(&self, joined: Joined) -> Option<usize> {
+        self.entries.binary_search_by_key(&joined, |entry| entry.added.joined).ok()
     }
 }
 

@@ -154,12 +154,17 @@ pub struct Added {
     pub join: JoinId,
 }
 
+/// Bytes of one member in a roster's hash.
+const ROSTER_ENTRY: usize = 2 + 8 + 1 + 32 + 32;
+
 /// `SHA-256("conclave/1 roster" ‖ for each member by joined: seat (u16 BE) ‖ joined (u64 BE) ‖ role (u8) ‖ card hash (32) ‖ join id (32))`
 ///
 /// The members come in ascending order of `joined`.
 #[must_use]
 pub fn roster_hash<'a>(members: impl IntoIterator<Item = &'a Added>) -> RosterHash {
-    let mut bytes = label::ROSTER.to_vec();
+    let members = members.into_iter();
+    let mut bytes = Vec::with_capacity(label::ROSTER.len() + members.size_hint().0 * ROSTER_ENTRY);
+    bytes.extend_from_slice(label::ROSTER);
     for added in members {
         bytes.extend_from_slice(&added.seat.0.to_be_bytes());
         bytes.extend_from_slice(&added.joined.0.to_be_bytes());
