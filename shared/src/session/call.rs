@@ -347,8 +347,9 @@ impl Call {
             ctx.alarm(event);
         }
         self.mailbox.expire(ctx.now);
-        if self.reign.as_ref().is_some_and(Reign::is_idle) {
+        if let Some(reign) = self.reign.as_mut().filter(|reign| reign.is_idle()) {
             self.olm.prepare_some();
+            reign.prepare();
         }
         if let Some(group) = &mut self.group
             && group.timeout(ctx)

@@ -236,7 +236,8 @@ impl Call {
             }
         };
         let ratchets = plan.cause.ratchets();
-        let mut session = match reign.session.take().filter(|_| ratchets) {
+        let prepared = reign.spare.take_if(|_| !ratchets);
+        let mut session = match reign.session.take().filter(|_| ratchets).or(prepared) {
             Some(session) => session,
             None => OutboundGroup::new().map_err(|_| InternalError::Crypto)?,
         };
@@ -373,7 +374,7 @@ impl Call {
     /// One small Olm message for each member that cannot follow the broadcast by itself.
     fn grants(&mut self, upload: &Upload, tip: &Tip) -> Result<Vec<(Joined, OlmMessage)>, InternalError> {
         let (instance, me) = (upload.commit.instance, self.me.joined);
-        let mut grants = Vec::new();
+        let mut grants = Vec::with_capacity(tip.roster.len());
         for entry in tip.roster.iter().filter(|entry| entry.added.joined != me) {
             let joined = entry.added.joined;
             let new = upload.commit.add.iter().any(|added| added.joined == joined);

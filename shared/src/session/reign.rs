@@ -41,6 +41,8 @@ pub(super) struct Reign {
     pub(super) session: Option<OutboundGroup>,
     /// When it was made.
     pub(super) session_since: Timestamp,
+    /// The next new session, made in idle time like the ready keys that will carry it.
+    pub(super) spare: Option<OutboundGroup>,
     /// What the newest commit, staged or installed, leads to.
     pub(super) tip: Tip,
     /// Commits that were sent and not yet sequenced by the relay.
@@ -143,6 +145,7 @@ impl Reign {
             instance,
             phase,
             session: None,
+            spare: None,
             session_since: Timestamp::ZERO,
             tip,
             staged: VecDeque::new(),
@@ -364,6 +367,11 @@ impl Reign {
     pub(super) fn touch(&mut self, now: Timestamp) {
         self.staged.iter_mut().for_each(|staged| staged.since = now);
         self.pending.iter_mut().for_each(|pending| pending.since = now);
+    }
+
+    /// Makes the next new session ahead of its need. Without one it is made when it is needed.
+    pub(super) fn prepare(&mut self) {
+        self.spare = self.spare.take().or_else(|| OutboundGroup::new().ok());
     }
 
     /// No epoch is on its way: there is time to prepare the next one.
