@@ -8,39 +8,42 @@
 //! checks here only keep rubbish away from them.
 
 mod commit;
+mod events;
 mod io;
 mod join;
 mod lead;
 mod log;
 mod member;
 mod pool;
+mod presence;
+mod resume;
 #[cfg(test)]
 mod tests;
 
-pub use io::{Admission, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest};
+pub use io::{Admission, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest, ResumeRequest};
 #[cfg(feature = "net")]
 pub(crate) use join::version_sentence;
 pub use log::{LOG_BYTES, LOG_EVENTS, LOG_TIME};
-pub use member::LINGER;
+pub use member::{GRACE, LINGER};
 pub use pool::BATCHES;
 
 use conclave_shared::{
     id::{CallName, Joined, Sequence, Term},
     time::Timestamp,
     wire::{
-        Ack, Acked, At, BodyFrom, Keys, LeftReason, MemberLeft, Olm, OlmFrom, Pong, Refusal, ToClient, ToRelay,
-        code::Code,
-        encode,
+        Ack, Acked, BodyFrom, Decline, Keys, LeftReason, Olm, OlmFrom, Pong, ToRelay,
+        code::{Code, Retry},
         sealed::Content,
         signed::{Body, Signed, keys_bytes, verify},
     },
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use self::{
+    events::Step,
     lead::Reign,
-    log::{Audience, Log},
-    member::{Member, Presence},
+    log::Log,
+    member::{Member, Unfit},
 };
 
 /// The machine of one call.
@@ -55,13 +58,6 @@ pub struct Call {
     last_term: Term,
     reign: Option<Reign>,
     log: Log,
-}
-
-/// What one input leads to, and when it came.
-#[derive(Debug)]
-struct Step {
-    now: Timestamp,
-    out: Vec<CallOutput>,
 }
 
 impl Call {
@@ -84,29 +80,30 @@ impl Call {
     /// Takes one input in; the outputs are to be carried out in order.
     #[must_use = "outputs are what the call wants done"]
     pub fn handle(&mut self, now: Timestamp, input: CallInput) -> Vec<CallOutput> {
-        let mut step = Step { now, out: Vec::new() };
-        self.expire(now);
+        let mut step = Step::new(now);
+        self.pass_time(&mut step);
         match input {
             CallInput::Join(connection, request) => self.join(&mut step, connection, *request),
+            CallInput::Resume(connection, request) => self.resume(&mut step, connection, *request),
             CallInput::Received(connection, message) => self.received(&mut step, connection, *message),
-            CallInput::Refused(connection, code, message) => self.refuse(&mut step, connection, code, &message),
-            CallInput::Closed(connection) => self.depart(&mut step, connection, LeftReason::Closed),
+            CallInput::Refused(connection, code, message) => self.refused(&mut step, connection, code, &message),
+            CallInput::Closed(connection) => self.lose(&mut step, connection),
             CallInput::Timeout => {}
         }
         step.out
     }
 
-    /// When [`CallInput::Timeout`] is due: something remembered may be forgotten.
+    /// When [`CallInput::Timeout`] is due: somebody's time to come back is over, or something remembered may be forgotten.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        let lingering = self.members.values().filter_map(Member::forget_at).min();
-        lingering.into_iter().chain(self.log.expires_at()).min()
+        let of_members = self.members.values().filter_map(Member::expires_at).min();
+        of_members.into_iter().chain(self.log.expires_at()).min()
     }
 
-    /// Nobody is connected: the call is over and its machine to be dropped.
+    /// Nobody is connected or may still come back: the call is over and its machine to be dropped.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.connections.is_empty()
+        self.connections.is_empty() && !self.members.values().any(Member::is_present)
     }
 
     /// The connection of the current lead, which has larger limits.
@@ -115,14 +112,8 @@ impl Call {
         self.members.get(&self.reign.as_ref()?.joined)?.connection()
     }
 
-    /// The events after `after` as they went to `joined`, oldest first; `None` when some of them are forgotten already.
-    #[must_use]
-    pub fn replay(&self, after: Sequence, joined: Joined) -> Option<Vec<Arc<str>>> {
-        self.log.after(after, joined)
-    }
-
     fn received(&mut self, step: &mut Step, connection: ConnectionId, message: ToRelay) {
-        let Some(joined) = self.connections.get(&connection).copied() else {
+        let Some(joined) = self.count(connection) else {
             return;
         };
         let result = match message {
@@ -137,11 +128,32 @@ impl Call {
                 step.send(connection, &Pong {}.into());
                 Ok(())
             }
-            ToRelay::Suspect(_) | ToRelay::Decline(_) => Ok(()),
+            ToRelay::Decline(Decline { term }) => {
+                self.decline(step, joined, term);
+                Ok(())
+            }
+            ToRelay::Suspect(_) => Ok(()),
         };
         if let Err(Refused { code, message }) = result {
             self.refuse(step, connection, code, &message);
         }
+    }
+
+    /// Whose connection this is. What they said counts as taken in, whatever becomes of it: they never send it again.
+    fn count(&mut self, connection: ConnectionId) -> Option<Joined> {
+        let joined = self.connections.get(&connection).copied()?;
+        if let Some(member) = self.members.get_mut(&joined) {
+            member.received = member.received.saturating_add(1);
+        }
+        Some(joined)
+    }
+
+    /// The driver refused a message. One that leaves the connection open was taken in all the same.
+    fn refused(&mut self, step: &mut Step, connection: ConnectionId, code: Code, message: &str) {
+        if !code.closes() {
+            self.count(connection);
+        }
+        self.refuse(step, connection, code, message);
     }
 
     /// More one-time keys, signed for this join.
@@ -155,12 +167,14 @@ impl Call {
         Ok(())
     }
 
-    /// Proof that a member holds an epoch: for the lead alone.
+    /// Proof that a member holds an epoch: for the lead alone. Not logged: a lead that drops is the lead no more, and in a
+    /// large call these would push everything else out. Who could not lead for want of an epoch can, with the next one.
     fn ack(&mut self, step: &mut Step, from: Joined, Ack { epoch, mac }: Ack) -> Result<(), Refused> {
-        if let Some(lead) = self.reign.as_ref().map(|reign| reign.joined) {
+        if let Some(lead) = self.lead_connection() {
             let at = self.next_at();
-            self.tell(step, lead, &Acked { at, from, epoch, mac }.into());
+            step.send(lead, &Acked { at, from, epoch, mac }.into());
         }
+        self.fit_again(step, from, Unfit::Declined);
         Ok(())
     }
 
@@ -186,9 +200,8 @@ impl Call {
             Some(to) => self.tell(step, to, &message),
             None => self.tell_all_but(step, from, &message),
         }
-        let leaves = body.to.is_none() && matches!(Content::parse(&body.content), Ok(Content::Leave(_)));
-        if let Some(connection) = self.members.get(&from).and_then(Member::connection).filter(|_| leaves) {
-            self.depart(step, connection, LeftReason::Left);
+        if body.to.is_none() && matches!(Content::parse(&body.content), Ok(Content::Leave(_))) {
+            self.depart(step, from, LeftReason::Left);
         }
         Ok(())
     }
@@ -198,92 +211,20 @@ impl Call {
         if present { Ok(()) } else { Err(Refused::unknown(joined)) }
     }
 
-    /// Says what was wrong; a code that closes also ends the membership.
+    /// Says what was wrong. A code that closes ends the membership, unless trying again helps: then the seat is kept.
     fn refuse(&mut self, step: &mut Step, connection: ConnectionId, code: Code, message: &str) {
         step.error(connection, code, message);
         if code.closes() {
             step.out.push(CallOutput::Close { connection, code });
-            self.depart(step, connection, LeftReason::Refused);
         }
-    }
-
-    /// A connection is gone: tells the others, and names another lead if it was the lead's.
-    fn depart(&mut self, step: &mut Step, connection: ConnectionId, reason: LeftReason) {
-        let Some(joined) = self.disconnect(step.now, connection, reason) else {
-            return;
-        };
-        self.tell_left(step, joined, reason);
-        self.ensure_lead(step);
-    }
-
-    /// Takes a connection out; the member stays as long as it is committed, or a commit under way may still add it.
-    fn disconnect(&mut self, now: Timestamp, connection: ConnectionId, reason: LeftReason) -> Option<Joined> {
-        let joined = self.connections.remove(&connection)?;
-        if let Some(member) = self.members.get_mut(&joined) {
-            member.presence = Presence::Gone { since: now, reason };
-        }
-        if self.reign.as_ref().is_some_and(|reign| reign.joined == joined) {
-            self.reign = None;
-        }
-        Some(joined)
-    }
-
-    fn tell_left(&mut self, step: &mut Step, joined: Joined, reason: LeftReason) {
-        let at = self.next_at();
-        self.tell_all(step, &MemberLeft { at, joined, reason }.into());
-    }
-
-    fn next_at(&mut self) -> At {
-        self.last_sequence = Sequence(self.last_sequence.0.saturating_add(1));
-        At(self.config.relay, self.last_sequence)
-    }
-
-    /// An event for one member.
-    fn tell(&mut self, step: &mut Step, to: Joined, event: &ToClient) {
-        let text: Arc<str> = encode(event).into();
-        if let Some(to) = self.members.get(&to).and_then(Member::connection) {
-            step.out.push(CallOutput::Send { to, text: Arc::clone(&text) });
-        }
-        self.log.push(step.now, self.last_sequence, Audience::One(to), text);
-    }
-
-    /// An event for everybody who is connected, encoded once.
-    fn tell_all(&mut self, step: &mut Step, event: &ToClient) {
-        let text: Arc<str> = encode(event).into();
-        let to: Vec<_> = self.connections.keys().copied().collect();
-        step.broadcast(to, &text);
-        self.log.push(step.now, self.last_sequence, Audience::All, text);
-    }
-
-    /// An event for everybody but the member that it comes from.
-    fn tell_all_but(&mut self, step: &mut Step, from: Joined, event: &ToClient) {
-        let text: Arc<str> = encode(event).into();
-        let others = self.connections.iter().filter(|(_, joined)| **joined != from);
-        let to: Vec<_> = others.map(|(connection, _)| *connection).collect();
-        step.broadcast(to, &text);
-        self.log.push(step.now, self.last_sequence, Audience::AllBut(from), text);
-    }
-
-    /// Forgets what is too old to matter.
-    fn expire(&mut self, now: Timestamp) {
-        self.members.retain(|_, member| member.forget_at().is_none_or(|at| at > now));
-        self.log.expire(now);
-    }
-}
-
-impl Step {
-    /// A message that is no event: it has no number and is never replayed.
-    fn send(&mut self, to: ConnectionId, message: &ToClient) {
-        self.out.push(CallOutput::Send { to, text: encode(message).into() });
-    }
-
-    fn error(&mut self, to: ConnectionId, code: Code, message: &str) {
-        self.send(to, &Refusal { code, message: message.to_owned() }.into());
-    }
-
-    fn broadcast(&mut self, to: Vec<ConnectionId>, text: &Arc<str>) {
-        if !to.is_empty() {
-            self.out.push(CallOutput::Broadcast { to, text: Arc::clone(text) });
+        match code.retry() {
+            Retry::GoOn => {}
+            Retry::Later => self.lose(step, connection),
+            Retry::No | Retry::FreshToken => {
+                if let Some(joined) = self.connections.get(&connection).copied() {
+                    self.depart(step, joined, LeftReason::Refused);
+                }
+            }
         }
     }
 }

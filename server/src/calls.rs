@@ -16,7 +16,7 @@ use std::{
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
-    call::{Call, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest},
+    call::{Call, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest, ResumeRequest},
     connection::outbound::Outbound,
 };
 
@@ -49,10 +49,13 @@ struct RoomState {
     over: bool,
 }
 
+/// What a call needs of a connection.
 #[derive(Debug)]
-struct Socket {
-    outbound: Outbound,
-    leads: Arc<AtomicBool>,
+pub(crate) struct Socket {
+    /// Where to write.
+    pub(crate) outbound: Outbound,
+    /// To be set when the connection leads.
+    pub(crate) leads: Arc<AtomicBool>,
 }
 
 /// A connection's place in a call. Dropping it says that the socket closed.
@@ -78,26 +81,39 @@ impl Calls {
     ///
     /// # Errors
     /// [`Code::TooManyCalls`] when this would be one call more than the relay may have.
-    pub(crate) fn join(
+    pub(crate) fn join(self: &Arc<Self>, request: JoinRequest, socket: Socket) -> Result<Place, Code> {
+        let name = request.admission.call.clone();
+        self.enter(|| self.room(&name), socket, |connection| CallInput::Join(connection, Box::new(request)))
+    }
+
+    /// Brings a connection back to its seat. A call that has ended is not begun by it.
+    ///
+    /// # Errors
+    /// [`Code::LostSeat`] when there is no such call.
+    pub(crate) fn resume(self: &Arc<Self>, request: ResumeRequest, socket: Socket) -> Result<Place, Code> {
+        let name = request.resume.call.clone();
+        let room = || lock(&self.calls).get(&name).cloned().ok_or(Code::LostSeat);
+        self.enter(room, socket, |connection| CallInput::Resume(connection, Box::new(request)))
+    }
+
+    /// Runs the first input of a connection in a room that is not over yet.
+    fn enter(
         self: &Arc<Self>,
-        request: JoinRequest,
-        outbound: Outbound,
-        leads: Arc<AtomicBool>,
+        room: impl Fn() -> Result<Arc<Room>, Code>,
+        socket: Socket,
+        input: impl FnOnce(ConnectionId) -> CallInput,
     ) -> Result<Place, Code> {
         let connection = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
-        let mut socket = Some(Socket { outbound, leads });
-        let request = Box::new(request);
+        let input = input(connection);
         loop {
-            let room = self.room(&request.admission.call)?;
+            let room = room()?;
             let mut state = lock(&room.state);
             if state.over {
                 continue;
             }
-            if let Some(socket) = socket.take() {
-                state.sockets.insert(connection, socket);
-            }
-            tracing::debug!(call = %short(&room.name), connection = connection.0, "join");
-            state.run(self.now(), CallInput::Join(connection, request));
+            tracing::debug!(call = %short(&room.name), connection = connection.0, "enters");
+            state.sockets.insert(connection, socket);
+            state.run(self.now(), input);
             self.end_if_over(&room, state);
             return Ok(Place { calls: Arc::clone(self), room, connection });
         }
@@ -119,13 +135,14 @@ impl Calls {
         Ok(room)
     }
 
-    /// Lets calls forget what has become too old.
+    /// Wakes the calls whose time has come. A call that everybody dropped out of, and nobody came back to, ends here.
     pub(crate) fn sweep(&self) {
-        let now = self.now();
         for room in self.rooms() {
+            let now = self.now();
             let mut state = lock(&room.state);
-            if state.call.next_timeout().is_some_and(|at| at <= now) {
+            if !state.over && state.call.next_timeout().is_some_and(|at| at <= now) {
                 state.run(now, CallInput::Timeout);
+                self.end_if_over(&room, state);
             }
         }
     }
@@ -215,6 +232,10 @@ impl RoomState {
                     self.queue(to, text.clone(), inputs);
                 }
             }
+            CallOutput::Replay { to, texts } => {
+                let kept_up = self.sockets.get(&to).is_none_or(|socket| socket.outbound.replay(texts));
+                self.unless(kept_up, to, inputs);
+            }
             CallOutput::Close { connection, code } => {
                 if let Some(socket) = self.sockets.remove(&connection) {
                     socket.outbound.close(code);
@@ -225,6 +246,11 @@ impl RoomState {
 
     fn queue(&mut self, to: ConnectionId, text: Utf8Bytes, inputs: &mut VecDeque<CallInput>) {
         let kept_up = self.sockets.get(&to).is_none_or(|socket| socket.outbound.text(text));
+        self.unless(kept_up, to, inputs);
+    }
+
+    /// A member that does not keep up is closed by its queue: the call hears of it.
+    fn unless(&mut self, kept_up: bool, to: ConnectionId, inputs: &mut VecDeque<CallInput>) {
         if !kept_up {
             tracing::debug!(connection = to.0, "did not keep up");
             self.sockets.remove(&to);

@@ -28,8 +28,8 @@ use crate::{
     http::{self, Peer},
 };
 
-/// How often calls may forget what has become too old.
-const SWEEP: Duration = Duration::from_secs(5);
+/// How often calls are woken whose time has come: the silence of a lead is noticed that much late at most.
+const SWEEP: Duration = Duration::from_millis(200);
 /// A pause after an accept that failed: the machine is out of something, and asking at once again takes more of it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After the last close frame, for the sockets to take it.

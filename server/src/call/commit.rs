@@ -2,13 +2,11 @@
 
 use conclave_shared::{
     id::{Epoch, Joined},
-    wire::{Commit, Committed, LeftReason, MemberJoined, OlmMessage, ToClient, code::Code, encode},
+    wire::{Commit, Committed, LeftReason, MemberJoined, ToClient, code::Code, encode},
 };
-use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Call, CallOutput, ConnectionId, Refused, Step,
-    log::Audience,
+    Call, Refused, Step,
     member::{Member, Presence},
 };
 
@@ -79,7 +77,7 @@ impl Call {
             .filter_map(|joined| self.members.get(joined))
             .filter_map(|member| match member.presence {
                 Presence::Gone { reason, .. } if !member.committed => Some((member.claim(), reason)),
-                Presence::Gone { .. } | Presence::Here(_) => None,
+                Presence::Gone { .. } | Presence::Here(_) | Presence::Unfit(..) | Presence::Dropped { .. } => None,
             })
             .collect();
         let told = crossed.into_iter().map(|(member, reason)| {
@@ -90,41 +88,14 @@ impl Call {
         told.collect()
     }
 
-    /// Takes a member out of the committed ones, and off its connection if it has one still.
+    /// Takes a member out of the committed ones, and off its connection or its seat if it has one still.
     fn remove(&mut self, step: &mut Step, joined: Joined, code: Code) {
-        let Some(connection) = self.members.get(&joined).map(Member::connection) else {
-            return;
-        };
-        if let Some(connection) = connection {
+        if self.members.get(&joined).is_some_and(Member::is_present) {
             self.tell_left(step, joined, LeftReason::Removed);
-            step.close(connection, code);
-            self.disconnect(step.now, connection, LeftReason::Removed);
+            if let Some(connection) = self.end(step.now, joined, LeftReason::Removed).flatten() {
+                step.close(connection, code);
+            }
         }
         self.members.remove(&joined);
     }
-
-    fn tell_each(&mut self, step: &mut Step, common: &str, grants: &[(Joined, OlmMessage)]) {
-        let common: Arc<str> = common.into();
-        let mut own: BTreeMap<Joined, Arc<str>> = BTreeMap::new();
-        for (joined, grant) in grants {
-            if self.members.contains_key(joined) {
-                own.insert(*joined, with_grant(&common, grant).into());
-            }
-        }
-        let mut rest: Vec<ConnectionId> = Vec::new();
-        for (connection, joined) in &self.connections {
-            match own.get(joined) {
-                Some(text) => step.out.push(CallOutput::Send { to: *connection, text: Arc::clone(text) }),
-                None => rest.push(*connection),
-            }
-        }
-        step.broadcast(rest, &common);
-        self.log.push(step.now, self.last_sequence, Audience::Each(own), common);
-    }
-}
-
-/// Splices `"grant": …` in as the last field of an encoded `commit`.
-fn with_grant(common: &str, grant: &OlmMessage) -> String {
-    let open = common.strip_suffix("}}").unwrap_or(common);
-    format!("{open},\"grant\":{}}}}}", encode(grant))
 }

@@ -3,7 +3,7 @@
 use conclave_shared::{
     id::{CallName, RelayInstance, RelayNonce, Role, UserName},
     limits,
-    wire::{IceServer, Join, ToRelay, code::Code},
+    wire::{IceServer, Join, Resume, ToRelay, code::Code},
 };
 use std::sync::Arc;
 
@@ -33,6 +33,15 @@ pub struct JoinRequest {
     pub nonce: RelayNonce,
 }
 
+/// A `resume`: its signature is the member's own, so no token is needed.
+#[derive(Clone, Debug)]
+pub struct ResumeRequest {
+    /// The message.
+    pub resume: Resume,
+    /// The nonce of the challenge that the connection was sent.
+    pub nonce: RelayNonce,
+}
+
 /// What the same relay tells every call.
 #[derive(Clone, Debug)]
 pub struct CallConfig {
@@ -57,11 +66,13 @@ impl CallConfig {
 pub enum CallInput {
     /// A connection asks for a seat.
     Join(ConnectionId, Box<JoinRequest>),
+    /// A connection asks for the seat that its device had before.
+    Resume(ConnectionId, Box<ResumeRequest>),
     /// A connection that has joined said something.
     Received(ConnectionId, Box<ToRelay>),
     /// A connection that has joined broke a rule that the driver enforces: its code, and a sentence for its people.
     Refused(ConnectionId, Code, String),
-    /// A socket closed. Also when the machine itself asked for it: then this changes nothing.
+    /// A socket closed: its member keeps the seat for [`GRACE`](super::GRACE). Also when the machine itself asked for it: then this changes nothing.
     Closed(ConnectionId),
     /// The time that [`next_timeout`](super::Call::next_timeout) named has come.
     Timeout,
@@ -83,6 +94,14 @@ pub enum CallOutput {
         to: Vec<ConnectionId>,
         /// The message.
         text: Arc<str>,
+    },
+    /// All that a member missed, in order, as the first messages of its new connection. A log that is full is more than any
+    /// queue of live messages holds, so it is not to be counted as falling behind.
+    Replay {
+        /// For whom.
+        to: ConnectionId,
+        /// The messages, shared with the log.
+        texts: Vec<Arc<str>>,
     },
     /// Close a connection after everything that was sent to it.
     Close {

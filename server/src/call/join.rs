@@ -3,8 +3,9 @@
 use conclave_shared::{
     id::{Ed25519Key, JoinId, Joined, Role, Seat},
     limits::VERSION,
+    time::Timestamp,
     wire::{
-        Join, LeftReason, MemberJoined, ToClient, Welcome,
+        At, Join, LeftReason, MemberClaim, MemberJoined, ToClient, Welcome,
         code::Code,
         signed::{JoinProof, KeyBatch, Signed},
     },
@@ -33,16 +34,18 @@ impl Call {
             step.error(connection, Code::AlreadyJoined, Code::AlreadyJoined.sentence());
             return;
         }
-        match self.check(request) {
+        let newcomer =
+            self.check(request).and_then(|newcomer| self.make_room(step, newcomer.ed25519).map(|()| newcomer));
+        match newcomer {
             Ok(newcomer) => {
                 self.replace(step, newcomer.ed25519);
                 self.seat(step, connection, newcomer);
             }
-            Err(Refused { code, message }) => self.refuse_join(step, connection, code, &message),
+            Err(Refused { code, message }) => step.close_because(connection, code, &message),
         }
     }
 
-    fn check(&mut self, JoinRequest { admission, join, nonce }: JoinRequest) -> Result<Newcomer, Refused> {
+    fn check(&self, JoinRequest { admission, join, nonce }: JoinRequest) -> Result<Newcomer, Refused> {
         let Join { version, call, token: _, card, proof, keys } = join;
         if version != VERSION {
             return Err(Refused { code: Code::Version, message: version_sentence(version) });
@@ -57,44 +60,46 @@ impl Call {
         let hash = keys.hash().map_err(|error| Refused::because(Code::BadKeys, &error))?;
         let proof = JoinProof { relay_nonce: nonce, nonce: proof.nonce, keys: hash, signature: proof.signature };
         let join = proof.verify(&self.name, &verified).map_err(|error| Refused::because(Code::BadProof, &error))?;
-        self.make_room(verified.card.ed25519)?;
         Ok(Newcomer { role: admission.role, card, ed25519: verified.card.ed25519, proof, join, keys })
     }
 
-    /// A full call forgets who is gone and was never committed, the longest gone first, before it turns anybody away.
-    fn make_room(&mut self, newcomer: Ed25519Key) -> Result<(), Refused> {
+    /// A full call forgets who is gone or away and was never committed, the longest gone first, before it turns anybody
+    /// away.
+    fn make_room(&mut self, step: &mut Step, newcomer: Ed25519Key) -> Result<(), Refused> {
         while self.members.len() >= self.config.members {
-            let gone = self.members.values().filter_map(|member| Some((member.forget_at()?, member.joined)));
-            let Some((_, joined)) = gone.min() else {
+            let uncommitted = self.members.values().filter(|member| !member.committed && member.ed25519 != newcomer);
+            let oldest = |since: fn(&Member) -> Option<Timestamp>| {
+                uncommitted.clone().filter_map(|member| Some((since(member)?, member.joined))).min()
+            };
+            let Some((_, joined)) = oldest(Member::forget_at).or_else(|| oldest(Member::grace_ends)) else {
                 // A device that comes again takes no seat from anybody: the older join of it goes.
-                let replaces = self.here(newcomer).is_some_and(|older| !older.committed);
+                let replaces = self.of_device(newcomer).is_some_and(|older| !older.committed);
                 return if replaces { Ok(()) } else { Err(Refused::plain(Code::CallFull)) };
             };
+            self.depart(step, joined, LeftReason::Closed);
             self.members.remove(&joined);
         }
         Ok(())
     }
 
-    fn here(&self, device: Ed25519Key) -> Option<&Member> {
-        self.members.values().find(|member| member.is_present() && member.ed25519 == device)
-    }
-
     /// One seat per device: an older join of the same one goes first.
     fn replace(&mut self, step: &mut Step, device: Ed25519Key) {
-        let Some(connection) = self.here(device).and_then(Member::connection) else {
+        let Some(joined) = self.of_device(device).map(|older| older.joined) else {
             return;
         };
-        if let Some(joined) = self.disconnect(step.now, connection, LeftReason::Replaced) {
-            self.tell_left(step, joined, LeftReason::Replaced);
+        let connection = self.end(step.now, joined, LeftReason::Replaced).flatten();
+        self.tell_left(step, joined, LeftReason::Replaced);
+        if let Some(connection) = connection {
             step.close(connection, Code::Replaced);
-            self.ensure_lead(step);
         }
+        self.ensure_lead(step);
     }
 
     fn seat(&mut self, step: &mut Step, connection: ConnectionId, newcomer: Newcomer) {
         let Newcomer { role, card, ed25519, proof, join, keys } = newcomer;
         self.last_joined = Joined(self.last_joined.0.saturating_add(1));
         let (joined, seat) = (self.last_joined, self.free_seat());
+        let at = self.next_at();
         let member = Member {
             joined,
             seat,
@@ -106,25 +111,13 @@ impl Call {
             pool: KeyPool::new(keys),
             committed: false,
             presence: Presence::Here(connection),
+            received: 0,
+            welcomed: at.1,
         };
         let claim = member.claim();
         self.members.insert(joined, member);
         self.connections.insert(connection, joined);
-
-        let at = self.next_at();
-        let lead = self.reign.as_ref().map(|reign| (reign.term, reign.joined));
-        step.send(
-            connection,
-            &ToClient::Welcome(Welcome {
-                at,
-                call: self.name.clone(),
-                seat,
-                joined,
-                lead,
-                members: self.members.values().filter(|member| !member.lingers()).map(Member::claim).collect(),
-                ice_servers: self.config.ice_servers.clone(),
-            }),
-        );
+        self.welcome(step, connection, at, &claim);
         self.tell_all_but(step, joined, &MemberJoined { at, member: claim }.into());
         if self.reign.is_some() {
             self.push_key(step, joined);
@@ -133,25 +126,26 @@ impl Call {
         }
     }
 
+    /// The call as it is, for somebody who is told of it for the first time.
+    pub(super) fn welcome(&self, step: &mut Step, connection: ConnectionId, at: At, own: &MemberClaim) {
+        let lead = self.reign.as_ref().map(|reign| (reign.term, reign.joined));
+        let welcome = Welcome {
+            at,
+            call: self.name.clone(),
+            seat: own.seat,
+            joined: own.joined,
+            lead,
+            members: self.members.values().filter(|member| !member.lingers()).map(Member::claim).collect(),
+            ice_servers: self.config.ice_servers.clone(),
+        };
+        step.send(connection, &ToClient::Welcome(welcome));
+    }
+
     /// The smallest seat that nobody holds.
     fn free_seat(&self) -> Seat {
         let held: BTreeSet<_> = self.members.values().map(|member| member.seat).collect();
         let first_gap = (0..=u16::MAX).map(Seat).find(|seat| !held.contains(seat));
         first_gap.unwrap_or(Seat(u16::MAX))
-    }
-
-    /// A connection that never was a member: nothing to tell the others.
-    fn refuse_join(&mut self, step: &mut Step, connection: ConnectionId, code: Code, message: &str) {
-        step.error(connection, code, message);
-        step.out.push(super::CallOutput::Close { connection, code });
-    }
-}
-
-impl Step {
-    /// Says why, then closes.
-    pub(super) fn close(&mut self, connection: ConnectionId, code: Code) {
-        self.error(connection, code, code.sentence());
-        self.out.push(super::CallOutput::Close { connection, code });
     }
 }
 

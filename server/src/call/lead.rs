@@ -20,19 +20,13 @@ pub(super) struct Reign {
 }
 
 impl Call {
-    /// Names a lead if there is none and somebody is here: the first committed member by role and order of joining. When
-    /// nobody who is committed is here, the call begins another life with the first of those who wait.
+    /// Names a lead if there is none and somebody may lead.
     pub(super) fn ensure_lead(&mut self, step: &mut Step) {
         if self.reign.is_some() {
             return;
         }
-        // A role counts only as committed: another life begins with the first to come, for rosters grow by order of
-        // joining and a lead that came later could never add those before it.
-        let waiting = self.members.values().filter(|member| member.is_present()).map(|member| member.joined).min();
-        let (joined, genesis) = match (self.first_committed(), waiting) {
-            (Some(committed), _) => (committed, false),
-            (None, Some(waiting)) => (waiting, true),
-            (None, None) => return,
+        let Some((joined, genesis)) = self.successor() else {
+            return;
         };
         if genesis {
             self.members.retain(|_, member| member.is_present());
@@ -44,9 +38,22 @@ impl Call {
         self.tell_all(step, &Lead { at, term, joined, genesis }.into());
     }
 
-    fn first_committed(&self) -> Option<Joined> {
-        let here = self.members.values().filter(|member| member.is_present() && member.committed);
-        here.min_by_key(|member| (member.role, member.joined)).map(|member| member.joined)
+    /// Who would be named if the lead of now were lost, and whether that begins another life of the call: the first
+    /// committed member by role and order of joining. When nobody committed is here, the first of those who wait, but only
+    /// if nobody committed can come back either: the call is theirs.
+    pub(super) fn successor(&self) -> Option<(Joined, bool)> {
+        let lead = self.reign.as_ref().map(|reign| reign.joined);
+        let fit = || self.members.values().filter(|member| member.is_fit() && Some(member.joined) != lead);
+        let committed = fit().filter(|member| member.committed).min_by_key(|member| (member.role, member.joined));
+        if let Some(member) = committed {
+            return Some((member.joined, false));
+        }
+        if self.members.values().any(|member| member.committed && member.is_present()) {
+            return None;
+        }
+        // A role counts only as committed: another life begins with the first to come, for rosters grow by order of
+        // joining and a lead that came later could never add those before it.
+        fit().map(|member| member.joined).min().map(|joined| (joined, true))
     }
 
     /// The lead asks for one one-time key of each of these members.
@@ -70,13 +77,15 @@ impl Call {
         self.reign.as_ref().filter(|reign| reign.joined == joined).ok_or_else(|| Refused::plain(Code::NotLead))
     }
 
-    /// One key of a member that is here, and a word to the member when few are left.
+    /// One key of a member that holds its seat, and a word to the member when few are left. Who is away gets its grant when
+    /// it comes back, and is told then.
     fn take_key(&mut self, step: &mut Step, joined: Joined) -> Option<ClaimedKey> {
-        let member = self.members.get_mut(&joined)?;
-        let connection = member.connection()?;
+        let member = self.members.get_mut(&joined).filter(|member| member.is_present())?;
         let key = member.pool.take(joined);
         let left = member.pool.left();
-        if left <= pool::LOW {
+        if left <= pool::LOW
+            && let Some(connection) = member.connection()
+        {
             step.send(connection, &KeysLow { left: u16::try_from(left).unwrap_or(u16::MAX) }.into());
         }
         Some(key)

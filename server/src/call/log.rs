@@ -13,9 +13,9 @@ use std::{
 /// How long an event is kept: longer than a dropped socket may keep its seat.
 pub const LOG_TIME: Duration = Duration::from_secs(15);
 /// Events that are kept: 15 s of a call of 1,000 in which people come and go all the time.
-pub const LOG_EVENTS: usize = 2048;
-/// Bytes that are kept: eight leaves of a call of 1,000, grants included. Bounds what one call can hold of the memory.
-pub const LOG_BYTES: usize = 1024 * 1024;
+pub const LOG_EVENTS: usize = 4096;
+/// Bytes that are kept: ten leaves of a call of 1,000, grants included. Bounds what one call can hold of the memory.
+pub const LOG_BYTES: usize = 4 * 1024 * 1024;
 
 /// Who was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,9 @@ pub(super) enum Audience {
     AllBut(Joined),
     /// One member.
     One(Joined),
-    /// Everybody, those named with a text of their own.
-    Each(BTreeMap<Joined, Arc<str>>),
+    /// Everybody; those named with a grant of their own, which is spliced in when it is asked for: 1,000 texts that differ
+    /// in so little would fill the log with one commit.
+    Each(BTreeMap<Joined, Box<str>>),
 }
 
 #[derive(Debug)]
@@ -40,18 +41,21 @@ struct Entry {
 
 impl Entry {
     fn text_for(&self, joined: Joined) -> Option<Arc<str>> {
-        match &self.audience {
-            Audience::All => Some(&self.text),
-            Audience::AllBut(from) => (*from != joined).then_some(&self.text),
-            Audience::One(to) => (*to == joined).then_some(&self.text),
-            Audience::Each(own) => Some(own.get(&joined).unwrap_or(&self.text)),
-        }
-        .map(Arc::clone)
+        let theirs = match &self.audience {
+            Audience::All => true,
+            Audience::AllBut(from) => *from != joined,
+            Audience::One(to) => *to == joined,
+            Audience::Each(own) => match own.get(&joined) {
+                Some(grant) => return Some(with_grant(&self.text, grant).into()),
+                None => true,
+            },
+        };
+        theirs.then(|| Arc::clone(&self.text))
     }
 
     fn bytes(&self) -> usize {
         let own: usize = match &self.audience {
-            Audience::Each(own) => own.values().map(|text| text.len()).sum(),
+            Audience::Each(own) => own.values().map(|grant| grant.len()).sum(),
             Audience::All | Audience::AllBut(_) | Audience::One(_) => 0,
         };
         self.text.len() + own
@@ -87,7 +91,7 @@ impl Log {
         self.entries.front().map(|entry| entry.at + LOG_TIME)
     }
 
-    /// See [`Call::replay`](super::Call::replay).
+    /// The events after `after` as they went to `joined`, oldest first; `None` when some of them are forgotten already.
     pub(super) fn after(&self, after: Sequence, joined: Joined) -> Option<Vec<Arc<str>>> {
         if Some(after) < self.forgotten {
             return None;
@@ -104,6 +108,12 @@ impl Log {
     }
 }
 
+/// Splices `"grant": …` in as the last field of an encoded `commit`.
+pub(super) fn with_grant(common: &str, grant: &str) -> String {
+    let open = common.strip_suffix("}}").unwrap_or(common);
+    format!("{open},\"grant\":{grant}}}}}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,10 +128,11 @@ mod tests {
         log.push(Timestamp::ZERO, Sequence(1), Audience::All, "all".into());
         log.push(Timestamp::ZERO, Sequence(2), Audience::AllBut(Joined(1)), "others".into());
         log.push(Timestamp::ZERO, Sequence(3), Audience::One(Joined(1)), "one".into());
-        let own = BTreeMap::from([(Joined(1), "mine".into())]);
-        log.push(Timestamp::ZERO, Sequence(4), Audience::Each(own), "common".into());
-        assert_eq!(texts(&log, 0, 1), Some(vec!["all".into(), "one".into(), "mine".into()]));
-        assert_eq!(texts(&log, 1, 2), Some(vec!["others".into(), "common".into()]));
+        let own = BTreeMap::from([(Joined(1), "7".into())]);
+        log.push(Timestamp::ZERO, Sequence(4), Audience::Each(own), r#"{"commit":{"a":1}}"#.into());
+        let mine = r#"{"commit":{"a":1,"grant":7}}"#;
+        assert_eq!(texts(&log, 0, 1), Some(vec!["all".into(), "one".into(), mine.into()]));
+        assert_eq!(texts(&log, 1, 2), Some(vec!["others".into(), r#"{"commit":{"a":1}}"#.into()]));
         assert_eq!(texts(&log, 4, 1), Some(vec![]));
     }
 

@@ -5,18 +5,22 @@ mod device;
 mod joining;
 mod leading;
 mod passing;
+mod resuming;
 
 use conclave_shared::{
     id::{CallName, Epoch, Joined, RelayInstance, RelayNonce, Role, Signature, Term},
     time::Timestamp,
     wire::{
-        Blob, Broadcast, Commit, OlmMessage, ToClient, ToRelay, Token, Welcome, code::Code, decode, signed::JoinProof,
+        Blob, Broadcast, Commit, OlmMessage, ToClient, ToRelay, Token, Welcome,
+        code::Code,
+        decode,
+        signed::{Body, JoinProof, Signed},
     },
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use self::device::Device;
-use super::{Admission, Call, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest};
+use super::{Admission, Call, CallConfig, CallInput, CallOutput, ConnectionId, GRACE, JoinRequest, ResumeRequest};
 
 const RELAY: RelayInstance = RelayInstance::new([7; 16]);
 
@@ -46,6 +50,7 @@ impl Room {
         for output in outputs {
             match output {
                 CallOutput::Send { to, text } => self.deliver(to, &text),
+                CallOutput::Replay { to, texts } => texts.iter().for_each(|text| self.deliver(to, text)),
                 CallOutput::Broadcast { to, text } => to.iter().for_each(|to| self.deliver(*to, &text)),
                 CallOutput::Close { connection, code } => {
                     assert_eq!(self.closed.insert(connection.0, code), None, "closed once");
@@ -57,6 +62,23 @@ impl Room {
     fn deliver(&mut self, to: ConnectionId, text: &str) {
         assert!(!self.closed.contains_key(&to.0), "nothing after a close");
         self.inbox.entry(to.0).or_default().push(decode(text, usize::MAX).expect("what the relay says decodes"));
+    }
+
+    /// Lets time pass as a driver does: the machine is woken whenever it asked for it.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(due) = self.call.next_timeout().filter(|due| *due <= until) {
+            let before = (self.now, self.call.next_timeout());
+            self.now = self.now.max(due);
+            self.input(CallInput::Timeout);
+            assert_ne!(before, (self.now, self.call.next_timeout()), "woken for nothing, again and again");
+        }
+        self.now = until;
+    }
+
+    /// Everybody is gone whose time of grace has begun.
+    fn grace_ends(&mut self) {
+        self.pass(GRACE);
     }
 
     /// What came since the last look.
@@ -92,6 +114,11 @@ impl Room {
         self.input(CallInput::Closed(ConnectionId(connection)));
     }
 
+    /// A signed word that this member leaves.
+    fn leave(&mut self, connection: u64) {
+        self.say(connection, body_of(connection, None, r#"{"leave":{}}"#));
+    }
+
     /// The lead commits; members are named by their order number.
     fn commit(&mut self, connection: u64, epoch: (u32, u32), add: &[u64], remove: &[u64]) {
         self.say(connection, commit(epoch, add, remove, &[]));
@@ -119,6 +146,12 @@ fn request(connection: u64, device: &Device, role: Role) -> JoinRequest {
 
 fn join(connection: u64, device: &Device, role: Role) -> CallInput {
     CallInput::Join(ConnectionId(connection), Box::new(request(connection, device, role)))
+}
+
+fn body_of(seed: u64, to: Option<u64>, content: &str) -> Signed {
+    let content = serde_json::value::RawValue::from_string(content.into()).expect("JSON");
+    let device = Device::new(u8::try_from(seed).expect("small"));
+    device.body(&Body { epoch: Epoch(Term(1), 0), n: 1, to: to.map(Joined), content })
 }
 
 fn commit(epoch: (u32, u32), add: &[u64], remove: &[u64], grants: &[(u64, u8)]) -> Commit {

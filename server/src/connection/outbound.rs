@@ -19,6 +19,8 @@ pub(crate) const QUEUE_BYTES: usize = 1024 * 1024;
 pub(crate) enum Item {
     /// A message.
     Text(Utf8Bytes),
+    /// Messages that the log of a call shares with the connection: each is copied when its turn has come.
+    Replay(Vec<Arc<str>>),
     /// The last thing: a close frame.
     Close(Code),
 }
@@ -63,6 +65,16 @@ impl Outbound {
         self.shared.bytes.fetch_sub(length, Ordering::Relaxed);
         self.abort(Code::SlowConsumer);
         false
+    }
+
+    /// Queues what a member missed, as one item and not counted in bytes: a log has its own bound, which is larger than that
+    /// of a queue, and a connection is given this once. `false` when the queue is full.
+    pub(crate) fn replay(&self, texts: Vec<Arc<str>>) -> bool {
+        let queued = self.queue.try_send(Item::Replay(texts)).is_ok();
+        if !queued {
+            self.abort(Code::SlowConsumer);
+        }
+        queued
     }
 
     /// Closes after everything that is queued, or at once when the queue is full.
@@ -127,6 +139,19 @@ mod tests {
         assert_eq!(queue.abort().wait().await, Code::SlowConsumer);
         let mut batch = Vec::new();
         assert_eq!(queue.recv_many(&mut batch, 1000).await, QUEUE_MESSAGES);
+    }
+
+    #[tokio::test]
+    async fn a_replay_is_one_item_and_leaves_room_for_what_happens_meanwhile() {
+        let (outbound, mut queue) = outbound();
+        let texts: Vec<Arc<str>> = (0..2 * QUEUE_MESSAGES).map(|_| "x".repeat(QUEUE_BYTES / 100).into()).collect();
+        assert!(outbound.replay(texts.clone()));
+        for _ in 1..QUEUE_MESSAGES {
+            assert!(outbound.text("x".into()));
+        }
+        let mut batch = Vec::new();
+        assert_eq!(queue.recv_many(&mut batch, 1000).await, QUEUE_MESSAGES);
+        assert!(matches!(&batch[0], Item::Replay(replayed) if *replayed == texts));
     }
 
     #[tokio::test]

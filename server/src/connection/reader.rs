@@ -3,13 +3,16 @@
 use conclave_shared::{
     id::RelayNonce,
     limits::{LimitError, MESSAGE_LENGTH, VERSION},
-    wire::{Join, ToRelay, WireError, code::Code, decode},
+    wire::{Join, Resume, ToRelay, WireError, code::Code, decode},
 };
 use futures_util::{Stream, StreamExt as _};
 use serde::Deserialize;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
@@ -22,8 +25,8 @@ use super::{
 };
 use crate::{
     address::{Bucket, Waiting},
-    call::{JoinRequest, version_sentence},
-    calls::Place,
+    call::{JoinRequest, ResumeRequest, version_sentence},
+    calls::{Place, Socket},
 };
 
 /// A lead talks to everybody, so it may say more.
@@ -39,6 +42,12 @@ pub(super) struct Reader {
     watch: Watch,
     unanswered: Arc<AtomicU32>,
     bucket: Bucket,
+}
+
+/// What a connection may begin with.
+enum First {
+    Join(Join),
+    Resume(Resume),
 }
 
 /// Why reading stopped.
@@ -67,7 +76,7 @@ impl Reader {
 
     /// Reads until the client is gone or has to go.
     pub(super) async fn run<S: Messages>(mut self, stream: &mut S, nonce: RelayNonce, waiting: &Waiting) {
-        let place = match self.join(stream, nonce).await {
+        let place = match self.enter(stream, nonce).await {
             Ok(place) => place,
             Err(Stop { refusal }) => {
                 if let Some((code, message)) = refusal {
@@ -92,29 +101,45 @@ impl Reader {
         }
     }
 
-    async fn join<S: Messages>(&mut self, stream: &mut S, nonce: RelayNonce) -> Result<Place, Stop> {
+    /// Reads the first message, which says what seat is wanted, and brings it to the call.
+    async fn enter<S: Messages>(&mut self, stream: &mut S, nonce: RelayNonce) -> Result<Place, Stop> {
         let relay = Arc::clone(&self.relay);
         let mut closing = relay.closing.clone();
-        let join = tokio::select! {
+        let first = tokio::select! {
             first = timeout(relay.limits.join_time, self.first(stream)) => match first {
                 Ok(first) => first?,
                 Err(_) => return Err(Stop::plain(Code::JoinTimeout)),
             },
             _ = closing.wait_for(|closing| *closing) => return Err(Stop::plain(Code::Closing)),
         };
-        if join.version != VERSION {
-            return Err(version(join.version));
+        match first {
+            First::Join(join) => self.join(join, nonce),
+            First::Resume(resume) => self.resume(resume, nonce),
         }
-        let admission = relay.admissions.admit(&join.token, &join.call);
-        let admission = admission.map_err(|error| Stop::plain(error.code()))?;
-        let request = JoinRequest { admission, join, nonce };
-        relay.calls.join(request, self.outbound.clone(), Arc::clone(&self.watch.leads)).map_err(Stop::plain)
     }
 
-    async fn first<S: Messages>(&mut self, stream: &mut S) -> Result<Join, Stop> {
+    fn join(&self, join: Join, nonce: RelayNonce) -> Result<Place, Stop> {
+        check_version(join.version)?;
+        let admission = self.relay.admissions.admit(&join.token, &join.call);
+        let admission = admission.map_err(|error| Stop::plain(error.code()))?;
+        self.relay.calls.join(JoinRequest { admission, join, nonce }, self.socket()).map_err(Stop::plain)
+    }
+
+    /// Needs no token: the member's own signature, over this connection's nonce, is all that the call asks for.
+    fn resume(&self, resume: Resume, nonce: RelayNonce) -> Result<Place, Stop> {
+        check_version(resume.version)?;
+        self.relay.calls.resume(ResumeRequest { resume, nonce }, self.socket()).map_err(Stop::plain)
+    }
+
+    fn socket(&self) -> Socket {
+        Socket { outbound: self.outbound.clone(), leads: Arc::clone(&self.watch.leads) }
+    }
+
+    async fn first<S: Messages>(&mut self, stream: &mut S) -> Result<First, Stop> {
         let text = self.text(stream).await?;
         match decode::<ToRelay>(&text, MESSAGE_LENGTH) {
-            Ok(ToRelay::Join(join)) => Ok(join),
+            Ok(ToRelay::Join(join)) => Ok(First::Join(join)),
+            Ok(ToRelay::Resume(resume)) => Ok(First::Resume(resume)),
             Ok(_) | Err(WireError::Unknown) => Err(Stop::plain(Code::JoinFirst)),
             Err(error) => Err(other_version(&text).map_or_else(|| wire(&error), version)),
         }
@@ -172,18 +197,18 @@ fn version(theirs: u16) -> Stop {
     Stop { refusal: Some((Code::Version, version_sentence(theirs))) }
 }
 
-/// The version of a join that cannot be read otherwise: another version may have other fields.
+fn check_version(theirs: u16) -> Result<(), Stop> {
+    if theirs == VERSION { Ok(()) } else { Err(version(theirs)) }
+}
+
+/// The version of a first message that cannot be read otherwise: another version may have other fields.
 fn other_version(text: &str) -> Option<u16> {
-    #[derive(Deserialize)]
-    struct AnyJoin {
-        join: AnyVersion,
-    }
     #[derive(Deserialize)]
     struct AnyVersion {
         version: u16,
     }
-    let any: AnyJoin = serde_json::from_str(text).ok()?;
-    Some(any.join.version).filter(|version| *version != VERSION)
+    let any: BTreeMap<String, AnyVersion> = serde_json::from_str(text).ok()?;
+    any.into_values().map(|first| first.version).find(|version| *version != VERSION)
 }
 
 fn wire(error: &WireError) -> Stop {

@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::{
-    Error, Message,
+    Error, Message, Utf8Bytes,
     protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
@@ -100,6 +100,14 @@ impl Writer {
                     bytes += text.len();
                     if let Some(end) = self.guarded(sink.feed(Message::Text(text))).await {
                         return Some(end);
+                    }
+                }
+                Item::Replay(texts) => {
+                    for text in texts {
+                        let text = Utf8Bytes::from(&*text);
+                        if let Some(end) = self.guarded(sink.feed(Message::Text(text))).await {
+                            return Some(end);
+                        }
                     }
                 }
                 Item::Close(code) => {

@@ -182,7 +182,9 @@ async fn the_first_message_is_a_join_this_version_speaks() {
     let relay = Relay::start().await;
     for (first, code) in [
         (r#"{"claim":{"of":[]}}"#, Code::JoinFirst),
-        (r#"{"resume":{}}"#, Code::JoinFirst),
+        (r#"{"ping":{}}"#, Code::JoinFirst),
+        (r#"{"resume":{}}"#, Code::Malformed),
+        (r#"{"resume":{"version":7,"new":"fields"}}"#, Code::Version),
         (r#"{"join":{}}"#, Code::Malformed),
         (r#"{"join":{"version":7,"new":"fields"}}"#, Code::Version),
         (r#"{"join":{"version":1}}"#, Code::Malformed),

@@ -3,7 +3,7 @@
 use conclave_shared::{
     id::{Joined, Signature},
     limits::{JSON_DEPTH, MESSAGE_LENGTH},
-    wire::{Claim, Keys, LeftReason, ToClient, ToRelay, code::Code, encode},
+    wire::{AwayReason, Claim, Keys, LeftReason, ToClient, ToRelay, code::Code, encode},
 };
 use tokio_tungstenite::tungstenite::{
     Message,
@@ -200,7 +200,7 @@ async fn the_same_device_again() {
 async fn a_member_that_is_just_gone() {
     let (_relay, mut pair, third) = three().await;
     drop(third);
-    let left = pair.member.recv().await;
-    assert!(matches!(left, ToClient::Left(left) if left.reason == LeftReason::Closed));
+    let away = pair.member.recv().await;
+    assert!(matches!(away, ToClient::Away(away) if away.reason == AwayReason::Dropped));
     pair.goes_on().await;
 }

@@ -208,8 +208,17 @@ pub(crate) fn token_as(device: &Device, role: Role) -> Token {
     mint(&secret(), admission, Duration::from_secs(60)).expect("minted")
 }
 
+/// A word that its sender leaves: no seat is kept.
+pub(crate) fn leave() -> Signed {
+    content(1, None, r#"{"leave":{}}"#)
+}
+
 pub(crate) fn body(n: u64, to: Option<Joined>) -> Signed {
-    let content = serde_json::value::RawValue::from_string(r#"{"rotate":{}}"#.into()).expect("JSON");
+    content(n, to, r#"{"rotate":{}}"#)
+}
+
+fn content(n: u64, to: Option<Joined>, content: &str) -> Signed {
+    let content = serde_json::value::RawValue::from_string(content.into()).expect("JSON");
     Device::new(1).body(&Body { epoch: Epoch(Term(1), 0), n, to, content })
 }
 

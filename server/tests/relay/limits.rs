@@ -2,7 +2,7 @@
 
 use conclave_shared::{
     id::Joined,
-    wire::{Claim, LeftReason, ToClient, ToRelay, code::Code, encode},
+    wire::{AwayReason, Claim, ToClient, ToRelay, code::Code, encode},
 };
 use futures_util::SinkExt as _;
 use std::time::{Duration, Instant};
@@ -42,8 +42,8 @@ async fn a_flood_of_messages() {
     assert_eq!(number, Some(Code::TooFast.number()));
     let answered = messages.len();
     assert!((50..150).contains(&answered), "a burst passes: {answered}");
-    let left = pair.member.until(|message| matches!(message, ToClient::Left(_))).await;
-    assert!(matches!(left, ToClient::Left(left) if left.joined == Joined(3) && left.reason == LeftReason::Refused));
+    let away = pair.member.until(|message| matches!(message, ToClient::Away(_))).await;
+    assert!(matches!(away, ToClient::Away(away) if away.joined == Joined(3)), "it may come back: {away:?}");
     pair.goes_on().await;
 }
 
@@ -99,15 +99,19 @@ async fn a_slow_consumer() {
         content,
     });
     // The third does not read: the kernel takes some of it, then the relay's queue, then it has to go.
-    let left = loop {
+    let away = loop {
         pair.lead.send(&signed.clone().into()).await;
         if let Ok(message) = timeout(Duration::from_millis(1), pair.member.recv()).await
-            && let ToClient::Left(left) = message
+            && let ToClient::Away(away) = message
         {
-            break left;
+            break away;
         }
     };
-    assert_eq!((left.joined, left.reason), (Joined(3), LeftReason::Closed));
+    assert_eq!(
+        (away.joined, away.reason),
+        (Joined(3), AwayReason::Dropped),
+        "it may come back and take its seat again"
+    );
     pair.goes_on().await;
     let (messages, number) = slow.closed().await;
     assert!(messages.len() > 10, "what was queued before still came: {}", messages.len());
@@ -120,8 +124,8 @@ async fn a_client_that_answers_no_ping() {
     let (mut alive, _) = relay.member(1).await;
     let (mute, _) = relay.member(2).await;
     // `mute` is never read from, so its library never answers.
-    let left = alive.until(|message| matches!(message, ToClient::Left(_))).await;
-    assert!(matches!(left, ToClient::Left(left) if left.joined == Joined(2)));
+    let away = alive.until(|message| matches!(message, ToClient::Away(_))).await;
+    assert!(matches!(away, ToClient::Away(away) if away.joined == Joined(2)));
     drop(mute);
     let answered = timeout(Duration::from_secs(1), alive.recv()).await;
     assert!(answered.is_err(), "who answers stays: {answered:?}");

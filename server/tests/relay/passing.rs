@@ -6,7 +6,7 @@ use conclave_shared::{
 };
 use std::collections::BTreeSet;
 
-use crate::client::{Relay, body, commit};
+use crate::client::{Relay, body, commit, leave};
 
 #[tokio::test]
 async fn a_grant_is_seen_by_its_owner_alone() {
@@ -48,7 +48,7 @@ async fn the_lead_goes_and_the_next_is_named() {
     pair.lead.send(&commit((1, 0), &[1, 2]).into()).await;
     pair.member.until(|message| matches!(message, ToClient::Commit(_))).await;
     drop(pair.lead);
-    assert!(matches!(pair.member.recv().await, ToClient::Left(left) if left.joined == Joined(1)));
+    assert!(matches!(pair.member.recv().await, ToClient::Away(away) if away.joined == Joined(1)));
     let ToClient::Lead(lead) = pair.member.recv().await else { panic!("no lead") };
     assert_eq!((lead.term, lead.joined, lead.genesis), (Term(2), Joined(2), false));
     pair.member.send(&commit((2, 0), &[]).into()).await;
@@ -85,16 +85,17 @@ async fn acks_and_olm_messages_reach_one_member() {
 #[tokio::test]
 async fn a_call_that_all_have_left_begins_anew() {
     let relay = Relay::start().await;
-    let (first, welcome) = relay.member(1).await;
+    let (mut first, welcome) = relay.member(1).await;
     let instance = welcome.at.0;
-    drop(first);
+    first.send(&leave().into()).await;
     loop {
         let (again, welcome) = relay.member(2).await;
         assert_eq!(welcome.at.0, instance, "the relay is the same");
         if welcome.joined == Joined(1) {
             break;
         }
-        drop(again);
+        let mut again = again;
+        again.send(&leave().into()).await;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }

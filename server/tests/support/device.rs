@@ -7,8 +7,8 @@ use conclave_shared::{
     id::{CallName, CardHash, Curve25519Key, Ed25519Key, JoinId, JoinNonce, KeysHash, RelayNonce, Signature, UserName},
     limits::VERSION,
     wire::{
-        Join, Keys, Proof, Token, encode,
-        signed::{Body, Card, JoinProof, KeyBatch, Signed, card_bytes, join_bytes, keys_bytes},
+        At, Join, Keys, Proof, Resume, Token, encode,
+        signed::{Body, Card, JoinProof, KeyBatch, Signed, card_bytes, join_bytes, keys_bytes, resume_bytes},
     },
 };
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -81,6 +81,11 @@ impl Device {
 
     pub fn join_id(&self, call: &CallName, proof: &JoinProof) -> JoinId {
         proof.join_id(call, CardHash::new(self.card().text_hash()))
+    }
+
+    pub fn resume(&self, call: &CallName, nonce: &RelayNonce, join: JoinId, after: At) -> Resume {
+        let signature = self.sign(&resume_bytes(call, nonce, &join, None));
+        Resume { version: VERSION, call: call.clone(), join, after, signature }
     }
 
     pub fn keys(&self, call: &CallName, join: &JoinId, keys: KeyBatch) -> Keys {

@@ -39,10 +39,10 @@ fn seats_are_reused_once_free_and_order_numbers_never() {
     room.member(2);
     room.member(3);
     room.commit(1, (1, 0), &[1, 2], &[]);
-    room.close(2);
-    room.close(3);
+    room.leave(2);
+    room.leave(3);
     assert_eq!((room.member(4).seat, room.member(5).seat), (Seat(3), Seat(4)), "both may still be in a commit");
-    room.now = room.now + super::super::LINGER;
+    room.pass(super::super::LINGER);
     let sixth = room.member(6);
     assert_eq!((sixth.seat, sixth.joined), (Seat(2), Joined(6)), "the third was never committed");
     assert!(sixth.members.iter().any(|m| m.joined == Joined(2) && m.committed && !m.present), "gone and committed");

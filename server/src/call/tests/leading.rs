@@ -21,13 +21,12 @@ fn a_closed_socket_names_the_next_by_role_then_order() {
     room.forget();
     room.close(1);
     let inbox = room.take(2);
-    assert_eq!(names(&inbox), ["left", "lead"]);
-    assert!(matches!(&inbox[0], ToClient::Left(left) if left.joined == Joined(1) && left.reason == LeftReason::Closed));
+    assert_eq!(names(&inbox), ["away", "lead"], "at once: the seat is kept, the lead is not");
     assert_eq!(lead(&inbox[1]), (2, 4, false), "the committed bot, not the one that waits");
-    room.close(4);
-    assert_eq!(lead(&room.take(2)[1]), (3, 2, false));
+    room.leave(4);
+    assert_eq!(lead(&room.take(2)[2]), (3, 2, false));
     room.close(3);
-    assert_eq!(names(&room.take(2)), ["left"], "somebody else leaving changes no lead");
+    assert_eq!(names(&room.take(2)), ["away"], "somebody else changes no lead");
 }
 
 #[test]
@@ -49,7 +48,11 @@ fn when_nobody_committed_is_here_the_call_begins_another_life() {
     room.commit(1, (1, 0), &[1], &[]);
     room.forget();
     room.close(1);
+    assert_eq!(names(&room.take(2)), ["away"], "it may come back, and the call is its own");
+    room.grace_ends();
     let inbox = room.take(2);
+    assert_eq!(names(&inbox), ["left", "lead"]);
+    assert!(matches!(&inbox[0], ToClient::Left(left) if left.joined == Joined(1) && left.reason == LeftReason::Closed));
     assert_eq!(lead(&inbox[1]), (2, 2, true), "the first to come: no role is committed");
     let fourth = room.member(4);
     assert_eq!(
@@ -67,7 +70,7 @@ fn a_call_without_anybody_is_over() {
     assert!(room.call.is_over());
     room.member(1);
     assert!(!room.call.is_over());
-    room.close(1);
+    room.leave(1);
     assert!(room.call.is_over());
     room.close(1);
 }
@@ -109,7 +112,7 @@ fn only_the_lead_of_this_term_commits_and_in_order() {
     assert_eq!(room.errors(3), [Code::PassedTerm], "a commit of the term before");
     room.forget();
     room.commit(2, (2, 0), &[], &[1]);
-    assert_eq!(names(&room.take(3)), ["commit"]);
+    assert_eq!(names(&room.take(3)), ["commit", "left"], "it was away");
 }
 
 #[test]
@@ -173,7 +176,7 @@ fn a_commit_that_crosses_with_a_newcomers_leave_still_means_the_same_to_all() {
     room.member(1);
     room.member(2);
     room.commit(1, (1, 0), &[1], &[]);
-    room.close(2);
+    room.leave(2);
     room.member(3);
     assert!(room.take(3).iter().all(|message| !format!("{message:?}").contains("joined: Joined(2)")));
     room.forget();
@@ -189,8 +192,8 @@ fn a_commit_that_crosses_with_a_newcomers_leave_still_means_the_same_to_all() {
     room.commit(1, (1, 2), &[], &[2]);
     assert_eq!(names(&room.take(3)), ["commit"]);
 
-    room.close(3);
-    room.now = room.now + super::super::LINGER;
+    room.leave(3);
+    room.pass(super::super::LINGER);
     room.forget();
     room.commit(1, (1, 3), &[3], &[]);
     assert_eq!(room.errors(1), [Code::OutOfOrder], "nobody remembers for ever");

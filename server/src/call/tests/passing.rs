@@ -2,10 +2,7 @@
 
 use conclave_shared::{
     id::{AckMac, Sequence},
-    wire::{
-        Ack, Claim, LeftReason, Olm,
-        signed::{Body, Signed},
-    },
+    wire::{Ack, Claim, LeftReason, Olm},
 };
 
 use super::*;
@@ -24,8 +21,7 @@ fn body(to: Option<u64>) -> Signed {
 }
 
 fn content(to: Option<u64>, content: &str) -> Signed {
-    let content = serde_json::value::RawValue::from_string(content.into()).expect("JSON");
-    Device::new(1).body(&Body { epoch: Epoch(Term(1), 0), n: 1, to: to.map(Joined), content })
+    body_of(1, to, content)
 }
 
 #[test]
@@ -72,7 +68,7 @@ fn acks_go_to_the_lead_and_olm_to_the_one_it_names() {
 #[test]
 fn messages_to_somebody_who_is_not_here_are_refused_and_the_sender_stays() {
     let mut room = three();
-    room.close(3);
+    room.leave(3);
     room.forget();
     for to in [3, 9] {
         room.say(2, Olm { to: Joined(to), message: OlmMessage(0, Blob(vec![])) });
@@ -94,6 +90,7 @@ fn what_breaks_a_rule_ends_the_membership_with_its_own_reason() {
     assert!(matches!(&inbox[0], ToClient::Left(left) if left.reason == LeftReason::Refused));
     room.input(CallInput::Refused(ConnectionId(3), Code::TooFast, "too fast".into()));
     assert_eq!(room.closed.get(&3), Some(&Code::TooFast));
+    assert!(matches!(room.take(1)[..], [ToClient::Left(_), ToClient::Away(away)] if away.joined == Joined(3)));
     room.input(CallInput::Refused(ConnectionId(1), Code::UnknownMessage, "what?".into()));
     assert_eq!(room.errors(1), [Code::UnknownMessage]);
     assert!(!room.closed.contains_key(&1));
@@ -142,7 +139,8 @@ fn events_are_numbered_in_one_order_and_can_be_replayed_as_they_went_out() {
         let after = Sequence(seen[1]);
         let replayed: Vec<ToClient> = room
             .call
-            .replay(after, Joined(connection))
+            .log
+            .after(after, Joined(connection))
             .expect("nothing is forgotten yet")
             .iter()
             .map(|text| decode(text, usize::MAX).expect("decodes"))
@@ -156,11 +154,10 @@ fn events_are_numbered_in_one_order_and_can_be_replayed_as_they_went_out() {
 #[test]
 fn time_forgets_events_and_those_who_never_came_to_be_committed() {
     let mut room = three();
-    room.close(3);
+    room.leave(3);
     let due = room.call.next_timeout().expect("something to forget");
     assert_eq!(due, room.now + super::super::LINGER);
-    room.now = room.now + super::super::LOG_TIME;
-    room.input(CallInput::Timeout);
+    room.pass(super::super::LOG_TIME);
     assert_eq!(room.call.next_timeout(), None);
-    assert_eq!(room.call.replay(Sequence(0), Joined(1)), None);
+    assert_eq!(room.call.log.after(Sequence(0), Joined(1)), None);
 }
