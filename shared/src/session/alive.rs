@@ -45,11 +45,11 @@ impl Call {
     }
 
     fn send_beat(&mut self, ctx: &mut Ctx<'_>) -> Result<(), InternalError> {
-        let (Some(reign), Some(group)) = (&mut self.reign, &self.group) else { return Ok(()) };
-        let (epoch, transcript) = (group.epoch, group.transcript);
-        let alone = group.roster.len() < 2;
+        let Some(reign) = &mut self.reign else { return Ok(()) };
         let due = reign.pulse.beat(ctx.now, ctx.config);
-        if !due || alone || epoch.term() != reign.term {
+        let Some(group) = self.group.as_ref().filter(|_| due) else { return Ok(()) };
+        let (epoch, transcript) = (group.epoch, group.transcript);
+        if group.roster.len() < 2 || epoch.term() != reign.term {
             return Ok(());
         }
         let at = reign.pulse.at(ctx.now);
