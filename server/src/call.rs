@@ -16,22 +16,26 @@ mod log;
 mod member;
 mod pool;
 mod presence;
+mod restore;
 mod resume;
+mod silence;
 #[cfg(test)]
 mod tests;
 
-pub use io::{Admission, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest, ResumeRequest};
+pub use io::{Admission, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest, RestoreRequest, ResumeRequest};
 #[cfg(feature = "net")]
 pub(crate) use join::version_sentence;
 pub use log::{LOG_BYTES, LOG_EVENTS, LOG_TIME};
 pub use member::{GRACE, LINGER};
 pub use pool::BATCHES;
+pub use restore::{HIGHEST_JOINED, HIGHEST_TERM, REMOVED, RESTORE_UNTIL, SETTLE};
+pub use silence::{DEPOSAL_PAUSE, DEPOSALS_WITHIN, FROZEN, LEAD_SILENCE, SUSPECTS};
 
 use conclave_shared::{
     id::{CallName, Joined, Sequence, Term},
     time::Timestamp,
     wire::{
-        Ack, Acked, BodyFrom, Decline, Keys, LeftReason, Olm, OlmFrom, Pong, ToRelay,
+        Ack, Acked, BodyFrom, Decline, Keys, LeftReason, Olm, OlmFrom, Pong, Suspect, ToRelay,
         code::{Code, Retry},
         sealed::Content,
         signed::{Body, Signed, keys_bytes, verify},
@@ -44,6 +48,8 @@ use self::{
     lead::Reign,
     log::Log,
     member::{Member, Unfit},
+    restore::Origin,
+    silence::Deposals,
 };
 
 /// The machine of one call.
@@ -57,7 +63,11 @@ pub struct Call {
     last_sequence: Sequence,
     last_term: Term,
     reign: Option<Reign>,
+    deposals: Deposals,
+    origin: Origin,
     log: Log,
+    /// The time of the last input.
+    seen: Timestamp,
 }
 
 impl Call {
@@ -73,7 +83,10 @@ impl Call {
             last_sequence: Sequence(0),
             last_term: Term(0),
             reign: None,
+            deposals: Deposals::default(),
+            origin: Origin::Fresh,
             log: Log::default(),
+            seen: Timestamp::ZERO,
         }
     }
 
@@ -81,23 +94,28 @@ impl Call {
     #[must_use = "outputs are what the call wants done"]
     pub fn handle(&mut self, now: Timestamp, input: CallInput) -> Vec<CallOutput> {
         let mut step = Step::new(now);
+        self.thaw(now);
         self.pass_time(&mut step);
         match input {
             CallInput::Join(connection, request) => self.join(&mut step, connection, *request),
             CallInput::Resume(connection, request) => self.resume(&mut step, connection, *request),
+            CallInput::Restore(connection, request) => self.restore(&mut step, connection, *request),
             CallInput::Received(connection, message) => self.received(&mut step, connection, *message),
             CallInput::Refused(connection, code, message) => self.refused(&mut step, connection, code, &message),
             CallInput::Closed(connection) => self.lose(&mut step, connection),
-            CallInput::Timeout => {}
+            // Not before any other input: after a pause, what a lead has said is still to be read.
+            CallInput::Timeout => self.watch_lead(&mut step),
         }
         step.out
     }
 
-    /// When [`CallInput::Timeout`] is due: somebody's time to come back is over, or something remembered may be forgotten.
+    /// When [`CallInput::Timeout`] is due: somebody's time to come back is over, a lead is silent for too long, or something
+    /// remembered may be forgotten. A machine that is woken much later holds that its relay was stopped.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {
         let of_members = self.members.values().filter_map(Member::expires_at).min();
-        of_members.into_iter().chain(self.log.expires_at()).min()
+        let others = [of_members, self.log.expires_at(), self.origin.settles_at(), self.deposal_due()];
+        others.into_iter().flatten().min()
     }
 
     /// Nobody is connected or may still come back: the call is over and its machine to be dropped.
@@ -113,7 +131,7 @@ impl Call {
     }
 
     fn received(&mut self, step: &mut Step, connection: ConnectionId, message: ToRelay) {
-        let Some(joined) = self.count(connection) else {
+        let Some(joined) = self.hear(step.now, connection) else {
             return;
         };
         let result = match message {
@@ -132,16 +150,25 @@ impl Call {
                 self.decline(step, joined, term);
                 Ok(())
             }
-            ToRelay::Suspect(_) => Ok(()),
+            ToRelay::Suspect(Suspect { term }) => {
+                self.suspect(step, joined, term);
+                Ok(())
+            }
         };
         if let Err(Refused { code, message }) = result {
             self.refuse(step, connection, code, &message);
         }
+        // After what it said: who says that they leave is not named once more for having spoken.
+        self.fit_again(step, joined, Unfit::Silent);
     }
 
-    /// Whose connection this is. What they said counts as taken in, whatever becomes of it: they never send it again.
-    fn count(&mut self, connection: ConnectionId) -> Option<Joined> {
+    /// Whose connection this is. What they said is a sign of life and counts as taken in, whatever becomes of it: they
+    /// never send it again.
+    fn hear(&mut self, now: Timestamp, connection: ConnectionId) -> Option<Joined> {
         let joined = self.connections.get(&connection).copied()?;
+        if let Some(reign) = self.reign.as_mut().filter(|reign| reign.joined == joined) {
+            reign.heard = now;
+        }
         if let Some(member) = self.members.get_mut(&joined) {
             member.received = member.received.saturating_add(1);
         }
@@ -150,10 +177,11 @@ impl Call {
 
     /// The driver refused a message. One that leaves the connection open was taken in all the same.
     fn refused(&mut self, step: &mut Step, connection: ConnectionId, code: Code, message: &str) {
-        if !code.closes() {
-            self.count(connection);
-        }
+        let joined = if code.closes() { None } else { self.hear(step.now, connection) };
         self.refuse(step, connection, code, message);
+        if let Some(joined) = joined {
+            self.fit_again(step, joined, Unfit::Silent);
+        }
     }
 
     /// More one-time keys, signed for this join.

@@ -16,7 +16,7 @@ use std::{
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
-    call::{Call, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest, ResumeRequest},
+    call::{Call, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest, RestoreRequest, ResumeRequest},
     connection::outbound::Outbound,
 };
 
@@ -47,6 +47,8 @@ struct RoomState {
     sockets: BTreeMap<ConnectionId, Socket>,
     /// The machine was dropped: who still holds this room must look the call up again.
     over: bool,
+    /// The relay is shutting down and the call was sent away: nothing happens in it any more.
+    stopped: bool,
 }
 
 /// What a call needs of a connection.
@@ -86,6 +88,15 @@ impl Calls {
         self.enter(|| self.room(&name), socket, |connection| CallInput::Join(connection, Box::new(request)))
     }
 
+    /// Brings a connection into a call that this relay may have lost. As for [`Self::join`].
+    ///
+    /// # Errors
+    /// [`Code::TooManyCalls`] when this would be one call more than the relay may have.
+    pub(crate) fn restore(self: &Arc<Self>, request: RestoreRequest, socket: Socket) -> Result<Place, Code> {
+        let name = request.admission.call.clone();
+        self.enter(|| self.room(&name), socket, |connection| CallInput::Restore(connection, Box::new(request)))
+    }
+
     /// Brings a connection back to its seat. A call that has ended is not begun by it.
     ///
     /// # Errors
@@ -111,6 +122,9 @@ impl Calls {
             if state.over {
                 continue;
             }
+            if state.stopped {
+                return Err(Code::Closing);
+            }
             tracing::debug!(call = %short(&room.name), connection = connection.0, "enters");
             state.sockets.insert(connection, socket);
             state.run(self.now(), input);
@@ -128,7 +142,7 @@ impl Calls {
             return Err(Code::TooManyCalls);
         }
         let call = Call::new(name.clone(), self.config.clone());
-        let state = Mutex::new(RoomState { call, sockets: BTreeMap::new(), over: false });
+        let state = Mutex::new(RoomState { call, sockets: BTreeMap::new(), over: false, stopped: false });
         let room = Arc::new(Room { name: name.clone(), state });
         calls.insert(name.clone(), Arc::clone(&room));
         tracing::info!(call = %short(name), calls = calls.len(), "call begins");
@@ -147,20 +161,21 @@ impl Calls {
         }
     }
 
-    /// Sends everybody away, spread over `drain`: each is told when to come back, so that they do not all come at once.
-    /// Returns the connections in the order in which they are to be closed.
-    pub(crate) fn announce_closing(&self, drain: Duration) -> Vec<Outbound> {
-        let sockets: Vec<Outbound> = self
-            .rooms()
-            .iter()
-            .flat_map(|room| lock(&room.state).sockets.values().map(|s| s.outbound.clone()).collect::<Vec<_>>())
-            .collect();
-        for (place, outbound) in (1_u32..).zip(&sockets) {
-            let share = drain.mul_f64(f64::from(place) / sockets.len().max(1) as f64);
-            let retry_after = u64::try_from(share.as_millis()).unwrap_or(u64::MAX);
-            outbound.text(encode(&ToClient::from(Closing { retry_after })).into());
-        }
-        sockets
+    /// Tells everybody when their call is sent away, spread over `drain`, the first at once. Returns the calls in that order, each with its time.
+    pub(crate) fn announce_closing(&self, drain: Duration) -> Vec<(Leaving, Duration)> {
+        let mut rooms = self.rooms();
+        rooms.retain(|room| !lock(&room.state).sockets.is_empty());
+        let share = |place: u32| drain.mul_f64(f64::from(place) / rooms.len().max(1) as f64);
+        let leaving = (0_u32..).map(share).zip(&rooms).map(|(after, room)| {
+            let retry_after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            let text = Utf8Bytes::from(encode(&ToClient::from(Closing { retry_after })));
+            lock(&room.state).sockets.values().for_each(|socket| {
+                // One that does not keep up is closed by its queue.
+                let _kept_up = socket.outbound.text(text.clone());
+            });
+            (Leaving(Arc::clone(room)), after)
+        });
+        leaving.collect()
     }
 
     fn rooms(&self) -> Vec<Arc<Room>> {
@@ -178,6 +193,22 @@ impl Calls {
         if calls.get(&room.name).is_some_and(|current| Arc::ptr_eq(current, room)) {
             calls.remove(&room.name);
             tracing::info!(call = %short(&room.name), calls = calls.len(), "call ends");
+        }
+    }
+}
+
+/// A call that is about to be sent away.
+#[derive(Debug)]
+pub(crate) struct Leaving(Arc<Room>);
+
+impl Leaving {
+    /// Closes all connections of the call at once and runs its machine no more: its members take the call with them as it
+    /// is, and nobody is told that somebody else is away or gone.
+    pub(crate) fn close(&self) {
+        let mut state = lock(&self.0.state);
+        state.stopped = true;
+        for socket in std::mem::take(&mut state.sockets).into_values() {
+            socket.outbound.close(Code::Closing);
         }
     }
 }
@@ -212,6 +243,9 @@ impl Drop for Place {
 impl RoomState {
     /// Runs the machine until nothing follows any more: a member whose queue is full is closed, which is an input again.
     fn run(&mut self, now: Timestamp, input: CallInput) {
+        if self.stopped {
+            return;
+        }
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             for output in self.call.handle(now, input) {

@@ -1,7 +1,7 @@
 //! The relay's life: accept, serve, and go away politely.
 
 use axum::Router;
-use conclave_shared::{id::RelayInstance, wire::code::Code};
+use conclave_shared::id::RelayInstance;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -15,6 +15,7 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
+    time::MissedTickBehavior,
 };
 use tower::ServiceExt as _;
 
@@ -58,23 +59,38 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
         port: own.port(),
     };
     announce(&config, own, instance);
-    let sweep = async {
-        let mut every = tokio::time::interval(SWEEP);
-        loop {
-            every.tick().await;
-            calls.sweep();
-        }
-    };
+    let sweep = sweep(&calls);
+    let mut sweep = std::pin::pin!(sweep);
     tokio::select! {
         () = accept.forever(&listener) => {}
-        () = sweep => {}
+        () = &mut sweep => {}
         () = shutdown => {}
     }
     drop(listener);
     // Connections that have not joined hear it here; the send fails only when there is none.
     let _none = closing_now.send(true);
-    close_all(&calls, limits.drain).await;
+    tokio::select! {
+        () = close_all(&calls, limits.drain) => {}
+        () = sweep => {}
+    }
     Ok(())
+}
+
+/// Wakes calls for ever. A relay that was stopped for a while has unread messages in all its sockets: they come first, or
+/// who spoke meanwhile would seem to have been silent. After one round of waiting it is only slow, and goes on.
+async fn sweep(calls: &Calls) {
+    let mut every = tokio::time::interval(SWEEP);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut last, mut waited) = (Instant::now(), false);
+    loop {
+        every.tick().await;
+        let late = last.elapsed() > 2 * SWEEP;
+        last = Instant::now();
+        waited = late && !waited;
+        if !waited {
+            calls.sweep();
+        }
+    }
 }
 
 fn announce(config: &Config, own: SocketAddr, instance: RelayInstance) {
@@ -89,19 +105,19 @@ fn announce(config: &Config, own: SocketAddr, instance: RelayInstance) {
     }
 }
 
-/// Sends everybody away, one after the other over `drain`, so that they do not come back all at once.
+/// Sends everybody away, one call after the other over `drain`, so that they do not come back all at once. A call goes as
+/// a whole: half of it here and half of it at the next relay would be two calls.
 async fn close_all(calls: &Calls, drain: Duration) {
-    let sockets = calls.announce_closing(drain);
-    if sockets.is_empty() {
+    let closing = calls.announce_closing(drain);
+    if closing.is_empty() {
         tokio::time::sleep(LAST_MOMENT.min(drain)).await;
         return;
     }
-    tracing::info!(connections = sockets.len(), seconds = drain.as_secs_f32(), "closing");
+    tracing::info!(calls = closing.len(), seconds = drain.as_secs_f32(), "closing");
     let began = Instant::now();
-    for (place, socket) in (1_u32..).zip(&sockets) {
-        let due = drain.mul_f64(f64::from(place) / sockets.len() as f64);
-        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
-        socket.close(Code::Closing);
+    for (call, after) in closing {
+        tokio::time::sleep(after.saturating_sub(began.elapsed())).await;
+        call.close();
     }
     tokio::time::sleep(LAST_MOMENT).await;
 }

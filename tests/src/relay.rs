@@ -1,7 +1,7 @@
 //! The relay of a simulation: the real machine of a call, with what its sockets would do around it.
 
 use conclave_server::call::{
-    Admission, Call, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest, ResumeRequest,
+    Admission, Call, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest, RestoreRequest, ResumeRequest,
 };
 use conclave_shared::{
     id::{CallName, RelayInstance, RelayNonce, Role, UserName},
@@ -116,6 +116,10 @@ impl Relay {
             (ToRelay::Resume(resume), Some(nonce)) => {
                 CallInput::Resume(connection, Box::new(ResumeRequest { resume, nonce }))
             }
+            (ToRelay::Restore(restore), Some(nonce)) => {
+                let admission = admission(&self.name, &restore.token);
+                CallInput::Restore(connection, Box::new(RestoreRequest { admission, restore: *restore, nonce }))
+            }
             (message, None) => CallInput::Received(connection, Box::new(message)),
             (message, Some(_)) => panic!("{peer:?} said {} before it joined", message.name()),
         };
@@ -150,7 +154,7 @@ impl Relay {
     fn handle(&mut self, now: Timestamp, input: CallInput) -> Vec<Does> {
         if self.call.is_none() {
             match &input {
-                CallInput::Join(..) => self.life += 1,
+                CallInput::Join(..) | CallInput::Restore(..) => self.life += 1,
                 CallInput::Resume(socket, _) => return self.lost_seat(*socket),
                 CallInput::Received(..) | CallInput::Refused(..) | CallInput::Closed(_) | CallInput::Timeout => {
                     return Vec::new();

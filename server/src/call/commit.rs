@@ -7,6 +7,7 @@ use conclave_shared::{
 
 use super::{
     Call, Refused, Step,
+    lead::Last,
     member::{Member, Presence},
 };
 
@@ -30,7 +31,7 @@ impl Call {
         self.tell_each(step, &encode(&ToClient::from(event)), &grants);
 
         if let Some(reign) = &mut self.reign {
-            reign.last = Some(epoch.count());
+            reign.last = Last::Count(epoch.count());
         }
         for joined in add {
             if let Some(member) = self.members.get_mut(&joined) {
@@ -54,12 +55,12 @@ impl Call {
             return Err(Refused::plain(Code::PassedTerm));
         }
         let reign = self.require_lead(from)?;
-        let follows = match reign.last {
-            None => count == 0,
-            Some(last) => last.checked_add(1) == Some(count),
-        };
-        if term != reign.term || !follows {
+        if term != reign.term || !reign.last.is_followed_by(count) {
             return Err(Refused::because(Code::OutOfOrder, &format_args!("epoch {}", commit.epoch)));
+        }
+        if self.origin.is_restored() {
+            // A roster holds members that have not come back.
+            return Ok(());
         }
         let mut named = commit.add.iter().chain(&commit.remove);
         named.find(|joined| !self.members.contains_key(joined)).map_or(Ok(()), |joined| {
@@ -97,5 +98,6 @@ impl Call {
             }
         }
         self.members.remove(&joined);
+        self.origin.removed(joined);
     }
 }

@@ -3,7 +3,7 @@
 use conclave_shared::{
     id::{CallName, RelayInstance, RelayNonce, Role, UserName},
     limits,
-    wire::{IceServer, Join, Resume, ToRelay, code::Code},
+    wire::{IceServer, Join, Restore, Resume, ToRelay, code::Code},
 };
 use std::sync::Arc;
 
@@ -42,6 +42,17 @@ pub struct ResumeRequest {
     pub nonce: RelayNonce,
 }
 
+/// A `restore` whose token has been checked.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    /// What the token allows.
+    pub admission: Admission,
+    /// The message.
+    pub restore: Restore,
+    /// The nonce of the challenge that the connection was sent.
+    pub nonce: RelayNonce,
+}
+
 /// What the same relay tells every call.
 #[derive(Clone, Debug)]
 pub struct CallConfig {
@@ -68,6 +79,9 @@ pub enum CallInput {
     Join(ConnectionId, Box<JoinRequest>),
     /// A connection asks for the seat that its device had before.
     Resume(ConnectionId, Box<ResumeRequest>),
+    /// A connection brings a seat that this relay has lost. Times of inputs count from the relay's start: only for
+    /// [`RESTORE_UNTIL`](super::RESTORE_UNTIL) is it believed.
+    Restore(ConnectionId, Box<RestoreRequest>),
     /// A connection that has joined said something.
     Received(ConnectionId, Box<ToRelay>),
     /// A connection that has joined broke a rule that the driver enforces: its code, and a sentence for its people.

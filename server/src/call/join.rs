@@ -34,6 +34,11 @@ impl Call {
             step.error(connection, Code::AlreadyJoined, Code::AlreadyJoined.sentence());
             return;
         }
+        if self.origin.is_settling() {
+            // Its members come first; who is new comes again in a moment.
+            step.close(connection, Code::LostSeat);
+            return;
+        }
         let newcomer =
             self.check(request).and_then(|newcomer| self.make_room(step, newcomer.ed25519).map(|()| newcomer));
         match newcomer {
@@ -141,11 +146,12 @@ impl Call {
         step.send(connection, &ToClient::Welcome(welcome));
     }
 
-    /// The smallest seat that nobody holds.
+    /// The smallest seat that nobody holds, or may hold unbeknown to this relay.
     fn free_seat(&self) -> Seat {
         let held: BTreeSet<_> = self.members.values().map(|member| member.seat).collect();
-        let first_gap = (0..=u16::MAX).map(Seat).find(|seat| !held.contains(seat));
-        first_gap.unwrap_or(Seat(u16::MAX))
+        let lowest = self.origin.lowest_new_seat(held.last().copied()).0;
+        let mut seats = (lowest..=u16::MAX).chain(0..lowest).map(Seat);
+        seats.find(|seat| !held.contains(seat)).unwrap_or(Seat(u16::MAX))
     }
 }
 

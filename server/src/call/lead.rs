@@ -2,8 +2,10 @@
 
 use conclave_shared::{
     id::{Joined, Term},
+    time::Timestamp,
     wire::{Claimed, ClaimedKey, KeysLow, Lead, ToClient, code::Code},
 };
+use std::collections::BTreeSet;
 
 use super::{Call, Refused, Step, pool};
 
@@ -15,14 +17,45 @@ const CLAIMED_AT_ONCE: usize = 64;
 pub(super) struct Reign {
     pub(super) term: Term,
     pub(super) joined: Joined,
-    /// The count of the last epoch that it committed.
-    pub(super) last: Option<u32>,
+    /// The last epoch of the term.
+    pub(super) last: Last,
+    /// When it last said anything, or was named.
+    pub(super) heard: Timestamp,
+    /// Who holds it for gone, each once.
+    pub(super) suspects: BTreeSet<Joined>,
+}
+
+/// The count of the last epoch that a lead committed in its term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// It has committed none.
+    None,
+    /// This one.
+    Count(u32),
+    /// The term began before this relay did: its members know.
+    Unknown,
+}
+
+impl Last {
+    pub(super) fn is_followed_by(self, count: u32) -> bool {
+        match self {
+            Self::None => count == 0,
+            Self::Count(last) => last.checked_add(1) == Some(count),
+            Self::Unknown => true,
+        }
+    }
+}
+
+impl Reign {
+    pub(super) const fn new(now: Timestamp, term: Term, joined: Joined, last: Last) -> Self {
+        Self { term, joined, last, heard: now, suspects: BTreeSet::new() }
+    }
 }
 
 impl Call {
     /// Names a lead if there is none and somebody may lead.
     pub(super) fn ensure_lead(&mut self, step: &mut Step) {
-        if self.reign.is_some() {
+        if self.reign.is_some() || self.origin.is_settling() {
             return;
         }
         let Some((joined, genesis)) = self.successor() else {
@@ -30,10 +63,11 @@ impl Call {
         };
         if genesis {
             self.members.retain(|_, member| member.is_present());
+            self.origin.begin_anew();
         }
         let term = Term(self.last_term.0.saturating_add(1));
         self.last_term = term;
-        self.reign = Some(Reign { term, joined, last: None });
+        self.reign = Some(Reign::new(step.now, term, joined, Last::None));
         let at = self.next_at();
         self.tell_all(step, &Lead { at, term, joined, genesis }.into());
     }

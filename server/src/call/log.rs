@@ -87,6 +87,11 @@ impl Log {
         }
     }
 
+    /// The relay was stopped for that long, and nobody could ask for anything.
+    pub(super) fn thaw(&mut self, late: Duration) {
+        self.entries.iter_mut().for_each(|entry| entry.at = entry.at + late);
+    }
+
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
         self.entries.front().map(|entry| entry.at + LOG_TIME)
     }

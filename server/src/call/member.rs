@@ -36,6 +36,8 @@ pub(super) enum Presence {
 /// Why somebody who is connected may not lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
+    /// It led and said nothing.
+    Silent,
     /// It was named and does not hold the newest epoch.
     Declined,
 }
@@ -43,6 +45,7 @@ pub(super) enum Unfit {
 impl Unfit {
     pub(super) const fn reason(self) -> AwayReason {
         match self {
+            Self::Silent => AwayReason::Silent,
             Self::Declined => AwayReason::Declined,
         }
     }
@@ -109,6 +112,15 @@ impl Member {
     /// When time does something to it.
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
         self.grace_ends().or_else(|| self.forget_at())
+    }
+
+    /// The relay was stopped for that long: whoever is away has its time anew.
+    pub(super) fn thaw(&mut self, now: Timestamp, late: Duration) {
+        match &mut self.presence {
+            Presence::Here(_) | Presence::Unfit(..) => {}
+            Presence::Dropped { since } => *since = now,
+            Presence::Gone { since, .. } => *since = *since + late,
+        }
     }
 
     /// Gone before it was committed: remembered only for a commit that is still under way.

@@ -2,7 +2,7 @@
 
 use conclave_shared::{
     id::{Joined, Signature},
-    wire::{ClaimedKey, signed::KeyBatch},
+    wire::{ClaimedKey, Keys, signed::KeyBatch},
 };
 use std::collections::VecDeque;
 
@@ -38,6 +38,11 @@ impl KeyPool {
     /// The pool that a member joins with.
     pub(super) const fn new(keys: KeyBatch) -> Self {
         Self { newest: Batch { keys, signature: None, used: 0 }, older: VecDeque::new() }
+    }
+
+    /// The pool of a member whose join proof signs other keys, long used up.
+    pub(super) fn signed(Keys { keys, signature }: Keys) -> Self {
+        Self { newest: Batch { keys, signature: Some(signature), used: 0 }, older: VecDeque::new() }
     }
 
     /// Takes another batch in, whose fallback key replaces the one before. The oldest batch gives way.

@@ -1,7 +1,7 @@
 //! Who is here: sockets that drop, members that come back, and members that are gone for good.
 
 use conclave_shared::{
-    id::{Joined, Term},
+    id::{Ed25519Key, Joined, Term},
     time::Timestamp,
     wire::{AwayReason, LeftReason, MemberAway, MemberBack},
 };
@@ -12,8 +12,9 @@ use super::{
 };
 
 impl Call {
-    /// Whatever only time brings about: seats whose time of grace is over, and things that nobody needs any more.
+    /// Whatever only time brings about: a call that has settled, seats whose time of grace is over, and things that nobody needs any more.
     pub(super) fn pass_time(&mut self, step: &mut Step) {
+        self.settle(step);
         let over: Vec<Joined> = self
             .members
             .values()
@@ -112,7 +113,7 @@ impl Call {
     }
 
     /// The present member of this device.
-    pub(super) fn of_device(&self, device: conclave_shared::id::Ed25519Key) -> Option<&Member> {
+    pub(super) fn of_device(&self, device: Ed25519Key) -> Option<&Member> {
         self.members.values().find(|member| member.is_present() && member.ed25519 == device)
     }
 }

@@ -5,13 +5,15 @@ mod device;
 mod joining;
 mod leading;
 mod passing;
+mod restoring;
 mod resuming;
+mod silence;
 
 use conclave_shared::{
     id::{CallName, Epoch, Joined, RelayInstance, RelayNonce, Role, Signature, Term},
     time::Timestamp,
     wire::{
-        Blob, Broadcast, Commit, OlmMessage, ToClient, ToRelay, Token, Welcome,
+        Blob, Broadcast, Commit, OlmMessage, Ping, ToClient, ToRelay, Token, Welcome,
         code::Code,
         decode,
         signed::{Body, JoinProof, Signed},
@@ -20,7 +22,9 @@ use conclave_shared::{
 use std::{collections::BTreeMap, time::Duration};
 
 use self::device::Device;
-use super::{Admission, Call, CallConfig, CallInput, CallOutput, ConnectionId, GRACE, JoinRequest, ResumeRequest};
+use super::{
+    Admission, Call, CallConfig, CallInput, CallOutput, ConnectionId, GRACE, JoinRequest, RestoreRequest, ResumeRequest,
+};
 
 const RELAY: RelayInstance = RelayInstance::new([7; 16]);
 
@@ -64,8 +68,21 @@ impl Room {
         self.inbox.entry(to.0).or_default().push(decode(text, usize::MAX).expect("what the relay says decodes"));
     }
 
-    /// Lets time pass as a driver does: the machine is woken whenever it asked for it.
+    /// Lets time pass as a driver does, with a lead that is heard every second.
     fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.pass_silently(until.since(self.now).min(Duration::from_secs(1)));
+            if let Some(lead) = self.call.lead_connection() {
+                self.say(lead.0, Ping {});
+                let pong = self.inbox.get_mut(&lead.0).and_then(Vec::pop);
+                assert!(matches!(pong, Some(ToClient::Pong(_))));
+            }
+        }
+    }
+
+    /// Lets time pass, and nobody says anything.
+    fn pass_silently(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(due) = self.call.next_timeout().filter(|due| *due <= until) {
             let before = (self.now, self.call.next_timeout());
@@ -74,6 +91,12 @@ impl Room {
             assert_ne!(before, (self.now, self.call.next_timeout()), "woken for nothing, again and again");
         }
         self.now = until;
+    }
+
+    /// The relay is stopped for so long, and then woken.
+    fn freeze(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.input(CallInput::Timeout);
     }
 
     /// Everybody is gone whose time of grace has begun.

@@ -3,7 +3,7 @@
 use conclave_shared::{
     id::RelayNonce,
     limits::{LimitError, MESSAGE_LENGTH, VERSION},
-    wire::{Join, Resume, ToRelay, WireError, code::Code, decode},
+    wire::{Join, Restore, Resume, ToRelay, WireError, code::Code, decode},
 };
 use futures_util::{Stream, StreamExt as _};
 use serde::Deserialize;
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     address::{Bucket, Waiting},
-    call::{JoinRequest, ResumeRequest, version_sentence},
+    call::{JoinRequest, RestoreRequest, ResumeRequest, version_sentence},
     calls::{Place, Socket},
 };
 
@@ -48,6 +48,7 @@ pub(super) struct Reader {
 enum First {
     Join(Join),
     Resume(Resume),
+    Restore(Box<Restore>),
 }
 
 /// Why reading stopped.
@@ -115,6 +116,7 @@ impl Reader {
         match first {
             First::Join(join) => self.join(join, nonce),
             First::Resume(resume) => self.resume(resume, nonce),
+            First::Restore(restore) => self.restore(*restore, nonce),
         }
     }
 
@@ -123,6 +125,14 @@ impl Reader {
         let admission = self.relay.admissions.admit(&join.token, &join.call);
         let admission = admission.map_err(|error| Stop::plain(error.code()))?;
         self.relay.calls.join(JoinRequest { admission, join, nonce }, self.socket()).map_err(Stop::plain)
+    }
+
+    /// A relay that knows nothing of a call must see again who may be in it.
+    fn restore(&self, restore: Restore, nonce: RelayNonce) -> Result<Place, Stop> {
+        check_version(restore.version)?;
+        let admission = self.relay.admissions.admit(&restore.token, &restore.call);
+        let admission = admission.map_err(|error| Stop::plain(error.code()))?;
+        self.relay.calls.restore(RestoreRequest { admission, restore, nonce }, self.socket()).map_err(Stop::plain)
     }
 
     /// Needs no token: the member's own signature, over this connection's nonce, is all that the call asks for.
@@ -140,6 +150,7 @@ impl Reader {
         match decode::<ToRelay>(&text, MESSAGE_LENGTH) {
             Ok(ToRelay::Join(join)) => Ok(First::Join(join)),
             Ok(ToRelay::Resume(resume)) => Ok(First::Resume(resume)),
+            Ok(ToRelay::Restore(restore)) => Ok(First::Restore(restore)),
             Ok(_) | Err(WireError::Unknown) => Err(Stop::plain(Code::JoinFirst)),
             Err(error) => Err(other_version(&text).map_or_else(|| wire(&error), version)),
         }

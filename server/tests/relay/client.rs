@@ -40,12 +40,26 @@ impl Relay {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::on(listener, change)
+    }
+
+    /// Another relay in the place of this one, which is gone without a word: no memory, the same address.
+    pub(crate) async fn restart(self) -> Self {
+        self.task.abort();
+        let _aborted = self.task.await;
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("an option of every system");
+        socket.bind(self.address).expect("the port is free again");
+        Self::on(socket.listen(64).expect("a listener"), |_| {})
+    }
+
+    fn on(listener: TcpListener, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::with_secret(secret());
         // All clients of a test come from one address; the bounds per address have tests of their own.
         config.limits.new_per_second_per_address = 10_000;
         config.limits.drain = Duration::from_millis(200);
         change(&mut config);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
@@ -72,6 +86,17 @@ impl Relay {
         Client { socket, nonce: RelayNonce::new([0; 32]) }
     }
 
+    /// A client that has joined a call.
+    pub(crate) async fn joined(&self, call: &CallName, seed: u8) -> Client {
+        let mut client = self.connect().await;
+        let device = Device::new(seed);
+        let admission = Admission { call: call.clone(), user: device.user.clone(), role: Role::Member };
+        let token = mint(&secret(), admission, Duration::from_secs(60)).expect("minted");
+        client.send(&device.join(call, client.nonce, token).into()).await;
+        client.until(|message| matches!(message, ToClient::Welcome(_))).await;
+        client
+    }
+
     /// A client that has joined, and what it was welcomed with.
     pub(crate) async fn member(&self, seed: u8) -> (Client, Welcome) {
         let mut client = self.connect().await;
@@ -88,7 +113,7 @@ impl Relay {
         lead.until(|message| matches!(message, ToClient::Lead(_))).await;
         let (member, _) = self.member(2).await;
         lead.until(|message| matches!(message, ToClient::Claimed(_))).await;
-        Pair { lead, member, n: 0 }
+        Pair::new(lead, member)
     }
 }
 
@@ -100,6 +125,10 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    pub(crate) const fn new(lead: Client, member: Client) -> Self {
+        Self { lead, member, n: 0 }
+    }
+
     /// The call goes on: what one says reaches the other, in both directions, and nothing was lost or said twice.
     pub(crate) async fn goes_on(&mut self) {
         self.n += 1;

@@ -18,4 +18,5 @@ mod device;
 mod http;
 mod limits;
 mod passing;
+mod resuming;
 mod shutdown;

@@ -7,8 +7,8 @@ use conclave_shared::{
     id::{CallName, CardHash, Curve25519Key, Ed25519Key, JoinId, JoinNonce, KeysHash, RelayNonce, Signature, UserName},
     limits::VERSION,
     wire::{
-        At, Join, Keys, Proof, Resume, Token, encode,
-        signed::{Body, Card, JoinProof, KeyBatch, Signed, card_bytes, join_bytes, keys_bytes, resume_bytes},
+        At, Join, Keys, Proof, Restore, Resume, Token, encode,
+        signed::{Body, Card, Held, JoinProof, KeyBatch, Signed, card_bytes, join_bytes, keys_bytes, resume_bytes},
     },
 };
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -86,6 +86,20 @@ impl Device {
     pub fn resume(&self, call: &CallName, nonce: &RelayNonce, join: JoinId, after: At) -> Resume {
         let signature = self.sign(&resume_bytes(call, nonce, &join, None));
         Resume { version: VERSION, call: call.clone(), join, after, signature }
+    }
+
+    /// Brings back the seat that was taken with this proof.
+    pub fn restore(
+        &self,
+        call: &CallName,
+        nonce: &RelayNonce,
+        (proof, token): (JoinProof, Token),
+        held: Held,
+    ) -> Restore {
+        let join = self.join_id(call, &proof);
+        let (card, keys) = (self.card(), self.keys(call, &join, self.batch(50, 4)));
+        let signature = self.sign(&resume_bytes(call, nonce, &join, Some(&held)));
+        Restore { version: VERSION, call: call.clone(), token, card, proof, held, keys, signature }
     }
 
     pub fn keys(&self, call: &CallName, join: &JoinId, keys: KeyBatch) -> Keys {

@@ -155,6 +155,7 @@ fn events_are_numbered_in_one_order_and_can_be_replayed_as_they_went_out() {
 fn time_forgets_events_and_those_who_never_came_to_be_committed() {
     let mut room = three();
     room.leave(3);
+    room.commit(1, (1, 0), &[1], &[]);
     let due = room.call.next_timeout().expect("something to forget");
     assert_eq!(due, room.now + super::super::LINGER);
     room.pass(super::super::LOG_TIME);

@@ -2,7 +2,7 @@
 
 use conclave_shared::{
     id::{AckMac, JoinId, Seat, Sequence},
-    wire::{Ack, At, AwayReason, Claim, Decline, LeftReason, Olm, Ping, Resume, Suspect},
+    wire::{Ack, At, AwayReason, Claim, Decline, LeftReason, Olm, Resume, Suspect},
 };
 
 use super::*;
