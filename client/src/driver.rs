@@ -125,7 +125,7 @@ impl<O: Observer> Driver<O> {
             again: self.again,
             backoff: Backoff::default(),
             seated: false,
-            leaving: false,
+            heard: None,
             whole_since: now,
             down_since: now,
             closing: None,
@@ -148,8 +148,8 @@ struct Run<O> {
     backoff: Backoff,
     /// A relay has given a seat at least once: what this device brings is right.
     seated: bool,
-    /// The application wants out: nothing brings this device back.
-    leaving: bool,
+    /// Why the relay closes this connection, as it said in a message.
+    heard: Option<Code>,
     /// When the connection was last whole, with a seat on it.
     whole_since: Instant,
     /// When it was lost.
@@ -186,8 +186,6 @@ impl<O: Observer> Run<O> {
                     return Finished { session, observer, transport: line.into_transport(), stored: Ok(()) };
                 }
             };
-            let leaves = matches!(input, Input::Command(Command::Leave));
-            self.leaving |= leaves;
             let told_of_loss = matches!(input, Input::Disconnected);
             let now = self.now();
             let outputs = self.session.handle(now, input);
@@ -195,11 +193,6 @@ impl<O: Observer> Run<O> {
                 Err(error) => break Err(error),
                 Ok(Next::Stop) => break Ok(()),
                 Ok(Next::Wait) if told_of_loss && matches!(self.line, Line::Gone) => break Ok(()),
-                // Nobody can be told now, and whoever leaves does not wait until somebody can.
-                Ok(Next::Wait) if leaves && !matches!(self.line, Line::Up(_)) => {
-                    self.end(EndReason::Left);
-                    break Ok(());
-                }
                 Ok(Next::Wait) => {}
                 Ok(Next::Rejoin) => self = self.rejoin(),
             }
@@ -241,7 +234,7 @@ impl<O: Observer> Run<O> {
             Happened::Closed(code) => {
                 self.line = Line::Gone;
                 // The relay says the code in a message first; this is for when that message was lost.
-                code.map_or(Woken::Nothing, |code| {
+                code.filter(|code| self.heard != Some(*code)).map_or(Woken::Nothing, |code| {
                     let message = code.sentence().to_owned();
                     Woken::Input(Input::Received(ToClient::Error(Refusal { code, message })))
                 })
@@ -277,6 +270,9 @@ impl<O: Observer> Run<O> {
         match wire::decode::<ToClient>(text, limits::COMMIT_LENGTH) {
             Ok(message) => {
                 tracing::trace!(message = message.name(), bytes = text.len(), "received");
+                if let ToClient::Error(refusal) = &message {
+                    self.heard = Some(refusal.code);
+                }
                 self.ask_for_token(message)
             }
             Err(WireError::Unknown) => {
@@ -336,13 +332,15 @@ impl<O: Observer> Run<O> {
                         saving.await.unwrap_or(Ok(()))?;
                     }
                 }
-                Output::Connect if self.again.is_some() && !self.leaving => {
+                Output::Connect if self.again.is_some() => {
                     self.down_since = Instant::now();
                     self.connect();
                 }
                 Output::Connect => {
+                    // The session would wait for a connection; this driver makes none.
                     next = Next::Stop;
-                    self.end(if self.leaving { EndReason::Left } else { EndReason::Disconnected });
+                    self.observer.keys(KeyUpdate::Clear);
+                    self.event(Event::Ended(EndReason::Disconnected));
                 }
                 Output::Close => next = if rejoins { Next::Rejoin } else { Next::Stop },
             }
@@ -363,22 +361,15 @@ impl<O: Observer> Run<O> {
         self.observer.event(&mut self.session, event);
     }
 
-    /// The session may go on waiting; this driver does not.
-    fn end(&mut self, reason: EndReason) {
-        self.observer.keys(KeyUpdate::Clear);
-        self.event(Event::Ended(reason));
-    }
-
     /// Whether the device may join afresh by itself. The first join must succeed: whoever asked for it can still mend what
     /// was wrong with it.
     fn may_rejoin(&self, reason: EndReason) -> bool {
         let Some(again) = &self.again else { return false };
-        let helps = match reason.retry() {
+        match reason.retry() {
             Retry::Later => self.seated || !refuses_a_join(reason),
             Retry::FreshToken => self.seated && again.tokens.is_asked(),
             Retry::No | Retry::GoOn => false,
-        };
-        helps && !self.leaving
+        }
     }
 
     /// Puts another session in the place of one that is over: the same device, the same frames.
@@ -396,6 +387,7 @@ impl<O: Observer> Run<O> {
             // Nobody waits for this goodbye.
             tokio::spawn(old.close());
         }
+        self.heard = None;
         let Some(again) = &mut self.again else { return };
         if self.seated && self.down_since.saturating_duration_since(self.whole_since) > HELD {
             self.backoff.reset();

@@ -20,7 +20,6 @@ export function App({ session }: { session: Session }) {
       return <Joining session={session} />;
     case 'call':
       return <Room session={session} />;
-    case 'away':
     case 'over':
       return session.problem?.remedy === 'token' ? <Lobby session={session} /> : <Over session={session} />;
   }
@@ -61,7 +60,7 @@ const REMEDIES: Record<Exclude<Remedy, 'none'>, string> = {
 
 /** The call is over, or could not begin. */
 function Over({ session }: { session: Session }) {
-  const { problem, stage, backIn } = session;
+  const { problem } = session;
   if (!problem) return null;
   const { title, text, remedy } = problem;
   const act = (): void => {
@@ -73,12 +72,11 @@ function Over({ session }: { session: Session }) {
     <main class="notice">
       <Mark />
       <h1 tabIndex={-1}>{title}</h1>
-      <p role={stage === 'away' ? 'status' : 'alert'}>{text}</p>
-      {stage === 'away' && <p class="dim">Trying again in {backIn} s.</p>}
+      <p role="alert">{text}</p>
       <div class="row">
         {remedy !== 'none' && (
           <button type="button" class="primary" onClick={act}>
-            {stage === 'away' ? 'Try now' : REMEDIES[remedy]}
+            {REMEDIES[remedy]}
           </button>
         )}
         {remedy !== 'none' && remedy !== 'lobby' && (

@@ -41,7 +41,7 @@ async function removeFrom(session: Session, person: Person): Promise<void> {
 }
 
 function PersonRow({ person, remove }: { person: Person; remove: (() => void) | undefined }) {
-  const { member, isMe, leads, presence, opened, undecryptable, keyless } = person;
+  const { member, isMe, leads, away, presence, opened, undecryptable, keyless } = person;
   const [good, bad] = [opened, undecryptable + keyless].map((count) => count.toLocaleString('en'));
   const counted = `${good} frames decrypted, ${bad} that no key opened`;
   // The numbers behind the words, for whoever looks closer.
@@ -51,6 +51,7 @@ function PersonRow({ person, remove }: { person: Person; remove: (() => void) | 
     'data-undecryptable': undecryptable,
     'data-keyless': keyless,
     'data-presence': isMe ? 'me' : presence.kind,
+    'data-away': away,
   };
   return (
     <li class="person" {...data}>
@@ -72,7 +73,7 @@ function PersonRow({ person, remove }: { person: Person; remove: (() => void) | 
           )}
         </p>
         <p class="dim" title={isMe ? undefined : counted}>
-          {isMe ? member.name : presence.text}
+          {isMe ? member.name : `${away ? 'Away: their connection to the relay is lost · ' : ''}${presence.text}`}
         </p>
       </div>
       {remove && (

@@ -5,6 +5,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { invitation } from './address.ts';
 import { Icon, Mark } from './icons.tsx';
 import { MediaButtons } from './lobby.tsx';
+import type { Notice } from './notices.ts';
 import { Panel } from './panel.tsx';
 import type { Person, Session } from './session.ts';
 import { Video } from './video.tsx';
@@ -20,6 +21,7 @@ export function Room({ session }: { session: Session }) {
   return (
     <div class="room">
       <RoomHead session={session} />
+      <NoticeLine notice={session.notices.current} />
       <main class="stage">
         <h1 class="unseen-text" tabIndex={-1}>
           Call {session.entry.call}
@@ -74,6 +76,20 @@ function RoomHead({ session }: { session: Session }) {
   );
 }
 
+/** Lies over the room without moving anything; who hears the page is told without being interrupted. */
+function NoticeLine({ notice }: { notice: Notice | undefined }) {
+  return (
+    <div class="notice-line" role="status">
+      {notice && (
+        <p class={`notice-text ${notice.kind}`}>
+          <span class="notice-dot" aria-hidden="true" />
+          {notice.text}
+        </p>
+      )}
+    </div>
+  );
+}
+
 /** Puts the link to this call on the clipboard. */
 function CopyLink({ call }: { call: string }) {
   const [copied, setCopied] = useState(false);
@@ -107,7 +123,7 @@ function Alone({ session }: { session: Session }) {
 }
 
 function Tile({ person, session }: { person: Person; session: Session }) {
-  const { member, isMe, leads, peer, presence } = person;
+  const { member, isMe, leads, away, peer, presence } = person;
   const video = isMe ? session.media.isOn('video') : peer?.state === 'connected' && peer.sends.video && person.opened > 0;
   const muted = isMe ? !session.media.isOn('audio') : peer !== undefined && !peer.sends.audio;
   const stream = isMe ? session.media.stream : peer?.stream;
@@ -116,7 +132,7 @@ function Tile({ person, session }: { person: Person; session: Session }) {
     <li class="tile" data-joined={member.joined} data-kind={isMe ? 'me' : presence.kind}>
       {stream && <Video stream={stream} own={isMe} hidden={!video} />}
       {!video && <span class={`initials hue-${member.joined % 6}`}>{initials(member.user)}</span>}
-      {!calm && <p class="tile-state">{presence.text}</p>}
+      {(away || !calm) && <p class="tile-state">{away ? `${member.user} is away` : presence.text}</p>}
       <p class="tile-name">
         {muted && (
           <>

@@ -8,13 +8,15 @@ import {
   type Call,
   type EpochInfo,
   type JoinStage,
+  type LinkState,
   type Member,
   type PeerView,
 } from '../src/index.ts';
 import { developmentToken, readAddress } from './address.ts';
 import { LocalMedia } from './local_media.ts';
+import { Notices } from './notices.ts';
 import { presenceOf, type Presence } from './presence.ts';
-import { keyChange, passes, problemOf, type Problem } from './words.ts';
+import { keyChange, leads, problemOf, type Problem } from './words.ts';
 
 /** Who joins what. */
 export interface Entry {
@@ -36,6 +38,8 @@ export interface Person {
   readonly member: Member;
   readonly isMe: boolean;
   readonly leads: boolean;
+  /** Their connection to the relay is gone, and was for long enough to be told. */
+  readonly away: boolean;
   readonly peer: PeerView | undefined;
   readonly presence: Presence;
   /** Frames opened, frames that did not open under the key they name, and frames whose key did not come in time. */
@@ -45,12 +49,12 @@ export interface Person {
 }
 
 /** Where the page is. */
-export type Stage = 'lobby' | 'joining' | 'call' | 'away' | 'over';
+export type Stage = 'lobby' | 'joining' | 'call' | 'over';
 
 /** Marks kept for the strip: an hour of a lively call. */
 const KEY_CHANGES = 240;
-/** Pauses before the page comes back by itself, in seconds. */
-const PAUSES = [1, 2, 4, 8, 15, 30];
+/** Who is away for less than this is not said to be. */
+const AWAY_TIME = 1000;
 /** How often people's states are looked at. */
 const LOOK_PERIOD = 1000;
 
@@ -67,16 +71,16 @@ export class Session {
   warning: string | undefined;
   keyChanges: readonly KeyChange[] = [];
   people: readonly Person[] = [];
-  /** Seconds until the page comes back by itself. */
-  backIn = 0;
+  /** What goes on with the call. */
+  readonly notices = new Notices(() => this.#redraw());
   entry: Entry = { call: '', user: '', token: '' };
   #call: Call | undefined;
   #mesh: Mesh | undefined;
   #abort: AbortController | undefined;
-  #tries = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
   readonly #opened = new Map<number, number>();
   readonly #firstSeen = new Map<number, number>();
+  readonly #awaySince = new Map<number, number>();
   readonly #listeners = new Set<() => void>();
 
   constructor() {
@@ -155,7 +159,6 @@ export class Session {
   back(): void {
     clearInterval(this.#timer);
     this.problem = undefined;
-    this.#tries = 0;
     this.#set('lobby');
     if (!this.media.isOn('audio') && !this.media.isOn('video')) void this.preview();
   }
@@ -167,10 +170,11 @@ export class Session {
 
   #enter(call: Call): void {
     this.#call = call;
-    this.#tries = 0;
     this.keyChanges = [];
     this.#opened.clear();
     this.#firstSeen.clear();
+    this.#awaySince.clear();
+    this.notices.clear();
     const redraw = (): void => void this.#look(false);
     const mesh = new Mesh(call, { stream: this.media.stream });
     this.#mesh = mesh;
@@ -179,14 +183,42 @@ export class Session {
     call.on('unprotected', () => this.#warn('A connection was cut because its media was not encrypted.'));
     call.on('ended', (error) => this.#over(error));
     call.on('members', redraw);
-    call.on('lead', redraw);
-    call.on('active', redraw);
+    call.on('lead', () => this.#leadChanged());
+    call.on('active', () => {
+      this.notices.active();
+      redraw();
+    });
+    call.on('link', (state) => this.#linked(state));
+    call.on('key_missing', (reason) => this.notices.missing(reason));
+    call.on('key_found', () => this.notices.missing(undefined));
+    call.on('paused', (reason) => this.notices.paused(reason));
+    call.on('resumed', () => this.notices.paused(undefined));
+    call.on('away', ({ member }) => this.#awaySince.set(member, performance.now()));
+    call.on('back', (member) => this.#awaySince.delete(member));
     mesh.on('peer', redraw);
     mesh.on('gone', redraw);
     if (call.epoch) this.#keyChanged(call.epoch);
     this.#timer = setInterval(() => void this.#look(true), LOOK_PERIOD);
     this.#set('call');
     if (call.ended) this.#over(call.ended);
+  }
+
+  #linked(state: LinkState): void {
+    if (state === 'rejoining') {
+      // Order numbers of another join may name other people.
+      this.#opened.clear();
+      this.#firstSeen.clear();
+      this.#awaySince.clear();
+    }
+    this.notices.link(state);
+    void this.#look(false);
+  }
+
+  #leadChanged(): void {
+    const lead = this.#call?.lead;
+    // Alone there is nobody else to lead, and whoever comes learns it from the list.
+    if (lead && this.people.length > 1) this.notices.tell(leads(lead, this.#call?.me?.joined));
+    void this.#look(false);
   }
 
   #keyChanged(info: EpochInfo): void {
@@ -219,8 +251,10 @@ export class Session {
       // Between two ticks there is no rate; the last state stands while the connection is as it was.
       const keep = !tick && known !== undefined && known.peer?.state === peer?.state && known.member.committed === member.committed;
       const presence = keep ? known.presence : fresh;
+      const since = member.away === undefined ? undefined : this.#awaySince.get(joined);
+      const away = since !== undefined && now - since >= AWAY_TIME;
       const [undecryptable, keyless] = [counters?.undecryptable ?? 0, counters?.expired ?? 0];
-      return { member, isMe, leads: joined === call.lead?.joined, peer, presence, opened, undecryptable, keyless };
+      return { member, isMe, leads: joined === call.lead?.joined, away, peer, presence, opened, undecryptable, keyless };
     });
     this.#redraw();
   }
@@ -236,25 +270,12 @@ export class Session {
     this.#mesh = undefined;
     this.#call = undefined;
     this.people = [];
+    this.notices.clear();
     if (error.code === 'aborted') return this.back();
     this.problem = problemOf(error);
-    const wasIn = this.stage === 'call' || this.stage === 'away' || this.#tries > 0;
-    if (wasIn && (passes(error) || error.code === 'unreachable')) return this.#comeBack();
     // Whoever does not come back at once has no use for a burning camera light.
     if (this.problem.remedy !== 'again' && this.problem.remedy !== 'token') this.media.stop();
     this.#set('over');
-  }
-
-  /** Waits longer each time, then joins afresh. */
-  #comeBack(): void {
-    this.backIn = PAUSES[Math.min(this.#tries, PAUSES.length - 1)] ?? 30;
-    this.#tries += 1;
-    this.#set('away');
-    this.#timer = setInterval(() => {
-      this.backIn -= 1;
-      if (this.backIn <= 0) this.again();
-      else this.#redraw();
-    }, 1000);
   }
 
   /** Tries again at once. */

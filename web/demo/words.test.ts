@@ -4,7 +4,7 @@ import { ConclaveError, type Cause, type EpochInfo, type ErrorCode, type Member 
 import { relayCodes } from '../src/errors.ts';
 import { invitation, readAddress, subjectOf } from './address.ts';
 import { presenceOf, type Evidence } from './presence.ts';
-import { enumerate, initials, keyChange, mediaProblem, problemOf } from './words.ts';
+import { enumerate, initials, keyChange, leads, mediaProblem, problemOf } from './words.ts';
 
 const member = (joined: number, user: string, more: Partial<Member> = {}): Member => ({
   seat: joined,
@@ -44,6 +44,10 @@ describe('key changes', () => {
     ['request', {}, 'A new key was asked for: everybody has it.'],
   ])('%s', (cause, more, words) => {
     expect(keyChange(info(cause, more), 9)).toBe(words);
+  });
+
+  test('who leads', () => {
+    expect([leads(ana, 2), leads(ana, 1)]).toEqual(['Ana leads the call now.', 'You lead the call now.']);
   });
 
   test('many at once', () => {

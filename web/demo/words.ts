@@ -12,22 +12,6 @@ export interface Problem {
   readonly remedy: Remedy;
 }
 
-/** Problems that go away by themselves: the page tries again after a pause. */
-const PASSING: ReadonlySet<ErrorCode> = new Set([
-  'disconnected',
-  'closing',
-  'unresponsive',
-  'slow_consumer',
-  'too_fast',
-  'join_timeout',
-  'out_of_step',
-]);
-
-/** Whether the page should come back by itself. */
-export function passes(error: ConclaveError): boolean {
-  return PASSING.has(error.code);
-}
-
 /** An error in words. */
 export function problemOf(error: ConclaveError): Problem {
   const known = PROBLEMS[error.code];
@@ -41,7 +25,7 @@ export function problemOf(error: ConclaveError): Problem {
 
 const AWAY: Problem = {
   title: 'The relay is away',
-  text: 'Your camera and microphone reach nobody until it is back. Check your network, or wait: this page comes back by itself.',
+  text: 'Your camera and microphone reach nobody. Check your network, or wait a moment and try again.',
   remedy: 'again',
 };
 
@@ -138,6 +122,11 @@ export function mediaProblem(error: unknown): string {
     default:
       return 'The camera or microphone did not start. You can join to watch and listen, or try again.';
   }
+}
+
+/** Who leads, in one sentence. */
+export function leads(lead: Member, me: number | undefined): string {
+  return lead.joined === me ? 'You lead the call now.' : `${lead.user} leads the call now.`;
 }
 
 /** Why the key changed, in one sentence: "Ana joined: the key moved one step on." */

@@ -39,13 +39,15 @@ const epoch = (count: number, ...members: number[]): object => ({
 let worker: FakeWorker;
 let stages: JoinStage[];
 let call: Call;
+const renew = vi.fn(async () => 'fresh');
 
 beforeEach(() => {
   vi.useFakeTimers();
+  renew.mockClear();
   worker = new FakeWorker();
   stages = [];
   const profile = { call: 'demo', user: 'Ana', name: 'n', token: 't' };
-  call = new Call({ worker, url: 'ws://relay', profile, onProgress: (stage) => stages.push(stage) });
+  call = new Call({ worker, urls: ['ws://relay'], profile, renew, onProgress: (stage) => stages.push(stage) });
 });
 
 afterEach(() => {
@@ -73,14 +75,8 @@ describe('joining', () => {
     expect(worker.terminated).toBe(true);
   });
 
-  test('knows the reason from the close code alone', async () => {
-    worker.say({ type: 'closed', code: 4016, opened: true });
-    worker.tell({ ended: 'disconnected' });
-    await expect(call.ready).rejects.toMatchObject({ code: 'too_many_connections' });
-  });
-
   test('a relay that was never reached is not one that went away', async () => {
-    worker.say({ type: 'closed', code: 1006, opened: false });
+    worker.say({ type: 'unreachable' });
     await expect(call.ready).rejects.toMatchObject({ code: 'unreachable' });
   });
 
@@ -142,8 +138,66 @@ describe('in a call', () => {
     worker.tell({ ended: 'left' });
     await left;
     expect([call.ended?.code, worker.terminated]).toEqual(['left', false]);
-    worker.say({ type: 'closed', code: 1000, opened: true });
+    worker.say({ type: 'closed' });
     expect(worker.terminated).toBe(true);
+  });
+
+  test('a connection that drops is told, and nothing else changes', () => {
+    const told: string[] = [];
+    call.on('link', (state) => told.push(`${state} ${call.link}`));
+    call.on('members', (members) => told.push(members.map(({ joined, away }) => `${joined}${away ? ` ${away}` : ''}`).join(', ')));
+    worker.tell({ link: 'down' });
+    worker.tell({ member_away: { joined: 1, reason: 'dropped' } });
+    worker.tell({ link: 'up' });
+    worker.tell({ member_back: 1 });
+    expect(told).toEqual(['down down', '1 dropped, 2', 'up up', '1, 2']);
+    expect([call.me?.joined, call.epoch?.epoch, call.ended]).toEqual([2, [1, 1], undefined]);
+  });
+
+  test('who joins again is somebody new, among people who are listed anew', () => {
+    const states: string[] = [];
+    call.on('link', (state) => states.push(state));
+    worker.tell({ active: [1, 1] });
+    worker.tell({ link: 'down' });
+    worker.tell({ link: 'rejoining' });
+    expect([call.active, call.members.length]).toEqual([undefined, 2]);
+    // A relay that was restarted counts from the beginning.
+    worker.tell({ seated: { seat: 0, joined: 1, members: [member(1)], ice_servers: [] } });
+    expect([call.me?.joined, call.members.map(({ joined, committed }) => [joined, committed])]).toEqual([1, [[1, false]]]);
+    const added: number[] = [];
+    call.on('epoch', (info) => added.push(...info.added.map(({ joined }) => joined)));
+    worker.tell(epoch(0, 1, 2));
+    expect([states, added]).toEqual([['down', 'rejoining', 'up'], [1, 2]]);
+  });
+
+  test('a missing key and a pause are states with their cause', () => {
+    const told: unknown[] = [];
+    call.on('key_missing', (reason) => told.push(reason));
+    call.on('paused', (reason) => told.push(reason));
+    call.on('key_found', () => told.push('found'));
+    call.on('resumed', () => told.push('resumed'));
+    worker.tell({ key_missing: 'withheld' });
+    worker.tell({ paused: 'behind' });
+    expect([call.keyMissing, call.paused]).toEqual(['withheld', 'behind']);
+    worker.tell('key_found');
+    worker.tell('resumed');
+    expect([call.keyMissing, call.paused, told]).toEqual([undefined, undefined, ['withheld', 'behind', 'found', 'resumed']]);
+  });
+
+  test('the worker is given a fresh token when it asks for one, or told that there is none', async () => {
+    expect(worker.asked[0]).toMatchObject({ type: 'join', urls: ['ws://relay'], profile: { renewable: true } });
+    worker.say({ type: 'token', id: 1 });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(worker.asked.at(-1)).toEqual({ type: 'token', id: 1, token: 'fresh' });
+    renew.mockRejectedValueOnce(new Error('logged out'));
+    worker.say({ type: 'token', id: 2 });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(worker.asked.at(-1)).toEqual({ type: 'token', id: 2 });
+  });
+
+  test('a good moment to try is passed on', () => {
+    call.hurry();
+    expect(worker.asked.at(-1)).toEqual({ type: 'hurry' });
   });
 
   test('after the end nothing can be attached any more', () => {

@@ -2,8 +2,8 @@
 
 import { toBase64Url } from './bytes.ts';
 import { Emitter } from './emitter.ts';
-import { ConclaveError, codeOfClose } from './errors.ts';
-import type { CallEvents, CoreEvent, Epoch, EpochInfo, Member } from './events.ts';
+import { ConclaveError } from './errors.ts';
+import type { CallEvents, CoreEvent, Epoch, EpochInfo, KeyMissing, LinkState, Member, PauseReason } from './events.ts';
 import { Link, type WorkerLike } from './link.ts';
 import { MemberList } from './members.ts';
 import { Protection } from './protection.ts';
@@ -27,21 +27,24 @@ export interface SignalEvents {
 /** How a call is begun: {@link Conclave.join} hands this over. */
 export interface CallStart {
   readonly worker: WorkerLike;
-  /** The relay's WebSocket address. */
-  readonly url: string;
+  /** WebSocket addresses of relays, at least one. */
+  readonly urls: readonly string[];
   readonly profile: Profile;
+  /** Fetches a fresh token; without it the first one is shown again. */
+  readonly renew?: () => Promise<string>;
   /** Told how the join comes along. */
   readonly onProgress?: (stage: JoinStage) => void;
 }
 
 /**
  * A call. Made by {@link Conclave.join}, which hands it out once this device holds a key. Everything secret is in the
- * worker behind it.
+ * worker behind it. It lasts until this device leaves or is put out: when the connection drops, or the seat is lost, the
+ * worker comes back by itself and `link` tells of it.
  */
 export class Call extends Emitter<CallEvents & SignalEvents> {
   /** The first key is here; rejects with the reason when the call ended before it was. */
   readonly ready: Promise<void>;
-  readonly #link: Link;
+  readonly #worker: Link;
   readonly #members = new MemberList();
   readonly #protection: Protection;
   readonly #onProgress: ((stage: JoinStage) => void) | undefined;
@@ -51,7 +54,9 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
   #epoch: EpochInfo | undefined;
   #active: Epoch | undefined;
   #iceServers: readonly RTCIceServer[] = [];
-  #closeCode: number | undefined;
+  #link: LinkState = 'up';
+  #keyMissing: KeyMissing | undefined;
+  #paused: PauseReason | undefined;
   #ended: ConclaveError | undefined;
 
   constructor(start: CallStart) {
@@ -62,21 +67,21 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
     // The reason of a failed join is told by `ended` too; who listens there need not look here.
     this.ready.catch(() => {});
     this.#onProgress = start.onProgress;
-    this.#link = new Link(start.worker, {
+    this.#worker = new Link(start.worker, {
       event: (event) => this.#receive(event),
-      closed: (code, opened) => this.#closed(code, opened),
+      token: () => start.renew?.().catch(() => undefined) ?? Promise.resolve(undefined),
       failed: (error) => this.#end(error),
     });
     this.#protection = new Protection({
-      makeTransform: (options) => new RTCRtpScriptTransform(this.#link.worker as Worker, options),
-      stats: () => this.#link.stats(),
+      makeTransform: (options) => new RTCRtpScriptTransform(this.#worker.worker as Worker, options),
+      stats: () => this.#worker.stats(),
       unprotected: (sender, error) => {
         this.emit('unprotected', { sender, error });
         this.emit('error', error);
       },
     });
     this.#onProgress?.('connecting');
-    this.#link.join(start.url, start.profile);
+    this.#worker.join(start.urls, { ...start.profile, renewable: start.renew !== undefined });
   }
 
   /** Everybody who is here, this device included, by order number. */
@@ -109,6 +114,21 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
     return this.#epoch?.securityCode;
   }
 
+  /** How the own connection is. */
+  get link(): LinkState {
+    return this.#link;
+  }
+
+  /** Why this device lacks the newest epoch, while it does. */
+  get keyMissing(): KeyMissing | undefined {
+    return this.#keyMissing;
+  }
+
+  /** Why this device seals nothing, while it does not. */
+  get paused(): PauseReason | undefined {
+    return this.#paused;
+  }
+
   /** Why the call is over, once it is. */
   get ended(): ConclaveError | undefined {
     return this.#ended;
@@ -117,7 +137,7 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
   /** Sends an application message, sealed: to one member by order number, or to all. At most 40 KiB. */
   async send(payload: Uint8Array | string, to?: number): Promise<void> {
     const bytes = typeof payload === 'string' ? new TextEncoder().encode(payload) : payload;
-    await this.#link.command({ send: { to: to ?? null, payload: toBase64Url(bytes) } });
+    await this.#worker.command({ send: { to: to ?? null, payload: toBase64Url(bytes) } });
   }
 
   /** Sends connection data, sealed: comes out of the other side's `signal`. */
@@ -130,18 +150,18 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
 
   /** Has the key replaced: done by the lead, asked of the lead by others. */
   async rotate(): Promise<void> {
-    await this.#link.command({ rotate: {} });
+    await this.#worker.command({ rotate: {} });
   }
 
   /** Removes a member. Only the lead can. */
   async remove(joined: number): Promise<void> {
-    await this.#link.command({ remove: { joined } });
+    await this.#worker.command({ remove: { joined } });
   }
 
   /** Leaves, and says so, signed. The call is over when this returns. */
   async leave(): Promise<void> {
     if (this.#ended) return;
-    await this.#link.command({ leave: {} }).catch(() => {});
+    await this.#worker.command({ leave: {} }).catch(() => {});
     this.#end(new ConclaveError('left'));
   }
 
@@ -172,7 +192,12 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
 
   /** What the worker counted. */
   stats(): Promise<WorkerStats> {
-    return this.#link.stats();
+    return this.#worker.stats();
+  }
+
+  /** A good moment to look for the relay: ends a pause before the next try. */
+  hurry(): void {
+    this.#worker.hurry();
   }
 
   /** Drops out without a word: what an aborted join does. */
@@ -183,20 +208,22 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
   #receive(event: CoreEvent): void {
     switch (event.type) {
       case 'seated':
-        this.#me = event.joined;
-        this.#iceServers = event.ice_servers;
-        for (const member of event.members) this.#members.arrived(member);
-        this.#onProgress?.('waiting_for_key');
-        this.emit('members', this.members);
+        this.#seated(event);
+        break;
+      case 'link':
+        this.#linked(event.state);
+        break;
+      case 'key_missing':
+      case 'key_found':
+      case 'paused':
+      case 'resumed':
+        this.#secured(event);
         break;
       case 'member_arrived':
-        this.#members.arrived(event);
-        this.emit('members', this.members);
-        break;
       case 'member_left':
-        this.#members.left(event.joined);
-        this.emit('left', { member: event.joined, reason: event.reason });
-        this.emit('members', this.members);
+      case 'member_away':
+      case 'member_back':
+        this.#present(event);
         break;
       case 'lead_changed':
         this.#lead = event.joined;
@@ -224,10 +251,74 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
         this.emit('closing', event.after);
         break;
       case 'ended':
-        this.#end(this.#why(event.error));
+        this.#end(event.error);
         break;
       case 'member_present':
       case 'unknown':
+        break;
+    }
+  }
+
+  #seated(event: Extract<CoreEvent, { type: 'seated' }>): void {
+    // Order numbers of another join may name other people.
+    this.#members.clear();
+    this.#me = event.joined;
+    this.#iceServers = event.ice_servers;
+    for (const member of event.members) this.#members.arrived(member);
+    this.#onProgress?.('waiting_for_key');
+    if (this.#link !== 'up') this.#linked('up');
+    this.emit('members', this.members);
+  }
+
+  #present(event: Extract<CoreEvent, { type: 'member_arrived' | 'member_left' | 'member_away' | 'member_back' }>): void {
+    switch (event.type) {
+      case 'member_arrived':
+        this.#members.arrived(event);
+        break;
+      case 'member_left':
+        this.#members.left(event.joined);
+        this.emit('left', { member: event.joined, reason: event.reason });
+        break;
+      case 'member_away':
+        this.#members.away(event.joined, event.reason);
+        this.emit('away', { member: event.joined, reason: event.reason });
+        break;
+      case 'member_back':
+        this.#members.away(event.joined, undefined);
+        this.emit('back', event.joined);
+        break;
+    }
+    this.emit('members', this.members);
+  }
+
+  #linked(state: LinkState): void {
+    this.#link = state;
+    if (state === 'rejoining') {
+      this.#active = undefined;
+      this.#keyMissing = undefined;
+      this.#paused = undefined;
+    }
+    this.emit('link', state);
+  }
+
+  /** Whether this device holds the newest key, and whether it seals. */
+  #secured(event: Extract<CoreEvent, { type: 'key_missing' | 'key_found' | 'paused' | 'resumed' }>): void {
+    switch (event.type) {
+      case 'key_missing':
+        this.#keyMissing = event.reason;
+        this.emit('key_missing', event.reason);
+        break;
+      case 'key_found':
+        this.#keyMissing = undefined;
+        this.emit('key_found', undefined);
+        break;
+      case 'paused':
+        this.#paused = event.reason;
+        this.emit('paused', event.reason);
+        break;
+      case 'resumed':
+        this.#paused = undefined;
+        this.emit('resumed', undefined);
         break;
     }
   }
@@ -249,22 +340,11 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
     else this.emit('message', { from, direct, payload });
   }
 
-  #closed(code: number, opened: boolean): void {
-    this.#closeCode = code;
-    if (!opened) this.#end(new ConclaveError('unreachable'));
-  }
-
-  /** The core knows that the connection is gone; the close code may know why. */
-  #why(error: ConclaveError): ConclaveError {
-    const code = error.code === 'disconnected' && this.#closeCode !== undefined ? codeOfClose(this.#closeCode) : undefined;
-    return code === undefined ? error : new ConclaveError(code);
-  }
-
   #end(reason: ConclaveError): void {
     if (this.#ended) return;
     this.#ended = reason;
     this.#protection.stop();
-    this.#link.close(reason);
+    this.#worker.close(reason);
     this.#settle.reject(reason);
     this.emit('ended', reason);
     this.silence();

@@ -27,8 +27,9 @@ const RELAY_CODES = {
   user_mismatch: [4019, false, 'The card names another user than the token.'],
   role_refused: [4020, false, 'The token does not allow this role.'],
   too_deep: [4021, false, 'The JSON is nested too deeply.'],
-  join_first: [4022, false, 'The first message of a connection must be join.'],
+  join_first: [4022, false, 'The first message of a connection must be join, resume or restore.'],
   too_many_calls: [4023, true, 'The relay serves as many calls as it may.'],
+  lost_seat: [4024, true, 'The relay no longer holds this seat: join afresh.'],
 } as const satisfies Record<string, readonly [number, boolean, string]>;
 
 /** What goes wrong on this side of the connection, or on the way. */
@@ -47,6 +48,7 @@ const LOCAL_CODES = {
   no_key: [true, 'This device has no key yet.'],
   not_lead: [false, 'Only the lead can do this.'],
   unknown_member: [false, 'The member is not in the call.'],
+  offline: [true, 'The connection is down and too much waits for it already.'],
   too_long: [false, 'The message is too long.'],
   unprotected_media: [true, 'Media left this device without passing the worker; the connection was torn down.'],
   connection_failed: [true, 'No media connection to a member could be made.'],

@@ -18,6 +18,27 @@ export type Cause = 'start' | 'join' | 'leave' | 'remove' | 'lead_change' | 'tim
 /** Why somebody is gone. */
 export type LeftReason = 'closed' | 'replaced' | 'removed' | 'refused' | 'left';
 
+/** Why somebody keeps their seat and cannot lead: no connection, no sign of life, or by their own word. */
+export type AwayReason = 'dropped' | 'silent' | 'declined';
+
+/**
+ * How the own connection is. `down`: it dropped; the seat and the keys are kept, media flows on, and the worker looks for
+ * the relay. `rejoining`: the seat is lost; this device joins again, with new keys and another order number.
+ */
+export type LinkState = 'up' | 'down' | 'rejoining';
+
+/**
+ * Why the newest epoch is missing: its commit came and did not hold, it never came, or frames came whose key this device
+ * does not have.
+ */
+export type KeyMissing = 'refused' | 'withheld' | 'frames';
+
+/**
+ * Why nothing is sealed: the newest epoch is missing, so that somebody who was shut out may still hold the older one; or
+ * nothing fresh was heard of the lead for too long.
+ */
+export type PauseReason = 'behind' | 'lease';
+
 /** Somebody in the call. */
 export interface Member {
   /** The small number in frame headers; reused after they leave. */
@@ -33,6 +54,8 @@ export interface Member {
   readonly ed25519: string;
   /** The lead has committed them: they hold a key. Before that the relay merely claims that they are here. */
   readonly committed: boolean;
+  /** The relay says that they keep their seat and are not really there; absent when they are. */
+  readonly away?: AwayReason;
 }
 
 /** A new epoch, and what it changed. */
@@ -84,10 +107,24 @@ export interface CallEvents {
   active: Epoch;
   /** Somebody is gone; the epoch without them follows. */
   left: { readonly member: number; readonly reason: LeftReason };
+  /** The own connection dropped, is whole again, or is made anew with another seat. Media flows on while it is `down`. */
+  link: LinkState;
+  /** Somebody keeps their seat and cannot lead for now. */
+  away: { readonly member: number; readonly reason: AwayReason };
+  /** Somebody who was away is here: their order number. */
+  back: number;
+  /** This device lacks the newest epoch and has asked for it: frames of it cannot be opened. */
+  key_missing: KeyMissing;
+  /** The newest epoch is here. */
+  key_found: undefined;
+  /** This device seals nothing for now: nobody sees or hears it. */
+  paused: PauseReason;
+  /** This device seals again. */
+  resumed: undefined;
   /** An application message. */
   message: Message;
   security: SecurityEvent;
-  /** The relay goes away: connect again after that many milliseconds. */
+  /** The relay goes away; this device comes back after that many milliseconds, by itself. */
   closing: number;
   /** Something failed; the call goes on. */
   error: ConclaveError;
@@ -98,13 +135,20 @@ export interface CallEvents {
 }
 
 /** A member as the core names them. */
-export type CoreMember = Omit<Member, 'committed'>;
+export type CoreMember = Omit<Member, 'committed' | 'away'>;
 
 /** The core's events, `{"epoch": {…}}` flattened to `{type: "epoch", …}`. */
 export type CoreEvent =
   | { type: 'seated'; seat: number; joined: number; members: CoreMember[]; ice_servers: RTCIceServer[] }
   | ({ type: 'member_arrived' } & CoreMember)
   | { type: 'member_left'; joined: number; reason: LeftReason }
+  | { type: 'link'; state: LinkState }
+  | { type: 'member_away'; joined: number; reason: AwayReason }
+  | { type: 'member_back'; joined: number }
+  | { type: 'key_missing'; reason: KeyMissing }
+  | { type: 'key_found' }
+  | { type: 'paused'; reason: PauseReason }
+  | { type: 'resumed' }
   | { type: 'lead_changed'; term: number; joined: number; me: boolean }
   | {
       type: 'epoch';
@@ -137,13 +181,24 @@ export function readCoreEvent(event: unknown): CoreEvent {
     case 'seated':
     case 'member_arrived':
     case 'member_left':
+    case 'member_away':
     case 'lead_changed':
     case 'epoch':
       return { type: name, ...(body as object) } as CoreEvent;
     case 'active':
       return { type: name, epoch: body as Epoch };
     case 'member_present':
+    case 'member_back':
       return { type: name, joined: body as number };
+    case 'link':
+      return { type: name, state: body as LinkState };
+    case 'key_missing':
+      return { type: name, reason: body as KeyMissing };
+    case 'paused':
+      return { type: name, reason: body as PauseReason };
+    case 'key_found':
+    case 'resumed':
+      return { type: name };
     case 'closing':
       return { type: name, after: body as number };
     case 'message': {

@@ -11,13 +11,17 @@ export { Call, type JoinStage } from './call.ts';
 export { Conclave, type JoinOptions } from './client.ts';
 export { ConclaveError, type ErrorCode, type RelayCode } from './errors.ts';
 export type {
+  AwayReason,
   CallEvents,
   Cause,
   Epoch,
   EpochInfo,
+  KeyMissing,
   LeftReason,
+  LinkState,
   Member,
   Message,
+  PauseReason,
   Role,
   SecurityEvent,
 } from './events.ts';

@@ -15,8 +15,8 @@ export interface WorkerLike {
 /** Who wants to hear from the worker. */
 export interface LinkEvents {
   event(event: CoreEvent): void;
-  /** The socket closed, with this WebSocket close code. */
-  closed(code: number, opened: boolean): void;
+  /** A fresh access token is needed; `undefined` when there is none. */
+  token(): Promise<string | undefined>;
   /** The worker cannot go on, or is gone. */
   failed(error: ConclaveError): void;
 }
@@ -54,8 +54,13 @@ export class Link {
   }
 
   /** Starts the join. */
-  join(url: string, profile: Profile): void {
-    this.worker.postMessage({ type: 'join', url, profile });
+  join(urls: readonly string[], profile: Profile): void {
+    this.worker.postMessage({ type: 'join', urls, profile });
+  }
+
+  /** A pause before the next try ends at once. */
+  hurry(): void {
+    if (!this.#over) this.worker.postMessage({ type: 'hurry' });
   }
 
   /** Carries out a command. Rejects with the core's reason, or `worker_lost`. */
@@ -115,13 +120,25 @@ export class Link {
       case 'stats':
         this.#answer(message.id, message.stats);
         break;
+      case 'token':
+        void this.#token(message.id);
+        break;
+      case 'unreachable':
+        this.#lost(new ConclaveError('unreachable'));
+        break;
       case 'closed':
-        this.#events.closed(message.code, message.opened);
+        // The end was told before; a worker that closes without one could not go on.
+        this.#lost(new ConclaveError('disconnected'));
         break;
       case 'failed':
         this.#lost(new ConclaveError(message.code, { message: message.message }));
         break;
     }
+  }
+
+  async #token(id: number): Promise<void> {
+    const token = await this.#events.token();
+    if (!this.#over) this.worker.postMessage({ type: 'token', id, ...(token !== undefined && { token }) });
   }
 
   #answer(id: number, stats: WorkerStats | undefined, failure?: unknown): void {

@@ -1,6 +1,6 @@
 /** Who is here: the relay's claims, and over them the roster that the lead has committed. */
 
-import type { CoreMember, Member } from './events.ts';
+import type { AwayReason, CoreMember, Member } from './events.ts';
 
 /** Seats remembered of members that left: frames in flight name them for seconds, not longer. */
 const PASSED_SEATS = 256;
@@ -20,22 +20,25 @@ export class MemberList {
   #roster = new Map<number, Member>();
   /** Gone by word of the relay or their own, and still in the roster. */
   readonly #gone = new Set<number>();
+  /** Keep their seat, and are not really there. */
+  readonly #away = new Map<number, AwayReason>();
   /** Seats by order number, those of members that left included. */
   readonly #seats = new Map<number, number>();
 
   /** Everybody who is here, by order number. */
   get all(): readonly Member[] {
-    return [...this.#here.values()].toSorted((a, b) => a.joined - b.joined);
+    return [...this.#here.values()].toSorted((a, b) => a.joined - b.joined).map((member) => this.#withAway(member));
   }
 
   /** A member who is here. */
   get(joined: number): Member | undefined {
-    return this.#here.get(joined);
+    const member = this.#here.get(joined);
+    return member && this.#withAway(member);
   }
 
   /** A member who is here, or whom the newest roster still holds. */
   known(joined: number): Member | undefined {
-    return this.#here.get(joined) ?? this.#roster.get(joined);
+    return this.get(joined) ?? this.#roster.get(joined);
   }
 
   /** The seat of a member who is here or left a short while ago. */
@@ -53,6 +56,18 @@ export class MemberList {
   left(joined: number): void {
     if (this.#roster.has(joined)) this.#gone.add(joined);
     this.#here.delete(joined);
+    this.#away.delete(joined);
+  }
+
+  /** The member keeps the seat and is away for this reason, or is here again. */
+  away(joined: number, reason: AwayReason | undefined): void {
+    if (reason === undefined) this.#away.delete(joined);
+    else this.#away.set(joined, reason);
+  }
+
+  /** Forgets everything: another join tells it all anew. */
+  clear(): void {
+    for (const map of [this.#here, this.#roster, this.#gone, this.#away, this.#seats]) map.clear();
   }
 
   /** The lead committed this roster. */
@@ -65,9 +80,15 @@ export class MemberList {
     for (const { joined } of removed) {
       this.#here.delete(joined);
       this.#gone.delete(joined);
+      this.#away.delete(joined);
     }
     for (const member of members) if (!this.#gone.has(member.joined)) this.#put(member);
     return { members, added, removed };
+  }
+
+  #withAway(member: Member): Member {
+    const away = this.#away.get(member.joined);
+    return away === undefined ? member : { ...member, away };
   }
 
   #put(member: Member): void {

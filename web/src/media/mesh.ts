@@ -6,6 +6,7 @@
 import type { Call } from '../call.ts';
 import { Emitter } from '../emitter.ts';
 import { ConclaveError } from '../errors.ts';
+import type { LinkState } from '../events.ts';
 import type { Kind } from './codecs.ts';
 import { Outbox, type To } from './outbox.ts';
 import { Peer, type PeerView } from './peer.ts';
@@ -68,6 +69,7 @@ export class Mesh extends Emitter<MeshEvents> {
       call.on('epoch', ({ removed }) => removed.forEach(({ joined }) => this.#remove(joined))),
       call.on('active', () => this.#start()),
       call.on('unprotected', ({ sender }) => this.#giveUp(sender)),
+      call.on('link', (state) => this.#linked(state)),
       call.on('ended', () => this.close()),
     ];
     if (call.active) this.#start();
@@ -99,6 +101,20 @@ export class Mesh extends Emitter<MeshEvents> {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     for (const joined of this.#entries.keys()) this.#remove(joined);
     this.silence();
+  }
+
+  /**
+   * Media does not need the relay: while the link is down, connections are left as they are. A device that joins again
+   * has another order number, so that it is somebody new to all others, and they to it.
+   */
+  #linked(state: LinkState): void {
+    if (state === 'up') {
+      for (const [joined, { peer }] of this.#entries) if (peer?.state === 'failed') this.#rebuild(joined, peer);
+    } else if (state === 'rejoining') {
+      clearTimeout(this.#secondHello);
+      for (const joined of this.#entries.keys()) this.#remove(joined);
+      this.#started = false;
+    }
   }
 
   /** Says hello, once this device seals under an epoch that all others hold. */
@@ -210,7 +226,13 @@ export class Mesh extends Emitter<MeshEvents> {
     if (!entry || entry.peer !== peer) return;
     this.#changed(entry);
     if (peer.state === 'connected') entry.rebuilds = entry.renewals = 0;
-    if (peer.state !== 'failed') return;
+    // What makes a new connection goes through the call.
+    if (peer.state === 'failed' && this.#call.link === 'up') this.#rebuild(joined, peer);
+  }
+
+  #rebuild(joined: number, peer: Peer): void {
+    const entry = this.#entries.get(joined);
+    if (!entry) return;
     entry.rebuilds += 1;
     if (entry.rebuilds > REBUILDS) this.emit('error', new ConclaveError('connection_failed', { member: joined }));
     else if (this.#initiates(joined)) this.#connect(joined, peer.n + 1);

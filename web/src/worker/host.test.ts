@@ -1,12 +1,13 @@
 import { describe, expect, test } from 'vitest';
 
 import type { Core, CoreOutput } from './core.ts';
-import { Host, type SocketEvents } from './host.ts';
+import { Host } from './host.ts';
+import type { SocketEvents } from './line.ts';
 import type { FromWorker } from './protocol.ts';
 import type { EncodedFrame, Transformer } from './transforms.ts';
 
 const CODEC = 'video/VP8';
-const profile = { call: 'demo', user: 'Ana', name: 'test', token: 't' };
+const profile = { call: 'demo', user: 'Ana', name: 'test', token: 't', renewable: true };
 
 /** A core whose cryptography is: add one to each byte. What it returns is set by the test. */
 class ScriptedCore implements Core {
@@ -19,6 +20,12 @@ class ScriptedCore implements Core {
   received(now: number, text: string): string {
     return this.#answer(`received ${now} ${text}`);
   }
+  needsToken(text: string): boolean {
+    return text === 'challenge of a restarted relay';
+  }
+  setToken(token: string): void {
+    this.calls.push(`token ${token}`);
+  }
   command(now: number, json: string): string {
     return this.#answer(`command ${now} ${json}`);
   }
@@ -26,8 +33,8 @@ class ScriptedCore implements Core {
     this.at = undefined;
     return this.#answer(`timeout ${now}`);
   }
-  disconnected(now: number): string {
-    return this.#answer(`disconnected ${now}`);
+  disconnected(now: number, code: number): string {
+    return this.#answer(`disconnected ${now} ${code}`);
   }
   nextTimeout(): number | undefined {
     return this.at;
@@ -62,28 +69,53 @@ class Bench {
   closed = false;
   socket: SocketEvents | undefined;
   time = 0;
-  timer: { at: number; callback: () => void } | undefined;
+  timers: { at: number; callback: () => void }[] = [];
+  urls: string[] = [];
   refuse: Error | undefined;
   readonly host = new Host({
     makeCore: async () => {
       if (this.refuse) throw this.refuse;
       return this.core;
     },
-    connect: (_, events) => {
+    connect: (url, events) => {
+      this.urls.push(url);
       this.socket = events;
       return { send: (text) => this.sent.push(text), close: () => (this.closed = true), bufferedAmount: 0 };
     },
     post: (message) => this.posted.push(message),
     now: () => this.time,
     after: (milliseconds, callback) => {
-      this.timer = { at: this.time + milliseconds, callback };
-      return () => (this.timer = undefined);
+      const timer = { at: this.time + milliseconds, callback };
+      this.timers.push(timer);
+      return () => (this.timers = this.timers.filter((other) => other !== timer));
     },
+    random: () => 1,
   });
 
+  /** Lets time pass, with what falls due in it. */
+  async pass(milliseconds: number): Promise<void> {
+    const end = this.time + milliseconds;
+    for (;;) {
+      const [due] = this.timers.filter(({ at }) => at <= end).toSorted((a, b) => a.at - b.at);
+      if (!due) break;
+      this.timers = this.timers.filter((other) => other !== due);
+      this.time = due.at;
+      due.callback();
+      await tick();
+    }
+    this.time = end;
+  }
+
   async join(): Promise<this> {
-    this.host.handle({ type: 'join', url: 'ws://relay', profile });
+    this.host.handle({ type: 'join', urls: ['ws://relay', 'ws://other'], profile });
     await tick();
+    return this;
+  }
+
+  /** Joins, and the first connection stands. */
+  async open(): Promise<this> {
+    await this.join();
+    this.socket?.opened();
     return this;
   }
 }
@@ -102,12 +134,12 @@ describe('host', () => {
   });
 
   test('wakes the core when it asked for it', async () => {
-    const bench = await new Bench().join();
+    const bench = await new Bench().open();
     bench.core.at = 250;
     bench.socket?.text('x');
-    expect(bench.timer?.at).toBe(250);
-    bench.time = 250;
-    bench.timer?.callback();
+    await bench.pass(249);
+    expect(bench.core.calls.at(-1)).toBe('received 0 x');
+    await bench.pass(1);
     expect(bench.core.calls.at(-1)).toBe('timeout 250');
   });
 
@@ -120,12 +152,59 @@ describe('host', () => {
     expect(bench.posted).toEqual([{ type: 'done', id: 3, failure }, { type: 'done', id: 4 }]);
   });
 
-  test('a closed connection is told with its code, and to the core', async () => {
-    const bench = await new Bench().join();
+  test('a connection that is gone is told to the core, and another is made when it wants one', async () => {
+    const bench = await new Bench().open();
+    bench.core.outputs = [{ event: { link: 'down' } }, { connect: { fresh: false } }];
+    bench.socket?.closed(4017);
+    expect(bench.core.calls).toEqual(['disconnected 0 4017']);
+    expect(bench.posted).toEqual([{ type: 'event', event: { link: 'down' } }]);
+    await bench.pass(500);
+    expect(bench.urls).toEqual(['ws://relay', 'ws://relay']);
     bench.socket?.opened();
-    bench.socket?.closed(4012);
-    expect(bench.posted).toEqual([{ type: 'closed', code: 4012, opened: true }]);
-    expect(bench.core.calls).toEqual(['disconnected 0']);
+    bench.socket?.text('challenge');
+    expect(bench.core.calls.at(-1)).toBe('received 500 challenge');
+  });
+
+  test('a device that joins again brings a fresh token', async () => {
+    const bench = await new Bench().open();
+    bench.core.outputs = [{ event: { link: 'rejoining' } }, { connect: { fresh: true } }];
+    bench.socket?.text('the seat is lost');
+    await bench.pass(500);
+    expect(bench.posted.at(-1)).toEqual({ type: 'token', id: 1 });
+    expect(bench.urls).toHaveLength(1);
+    bench.host.handle({ type: 'token', id: 1, token: 'fresh' });
+    await tick();
+    expect([bench.core.calls.at(-1), bench.urls.length]).toEqual(['token fresh', 2]);
+  });
+
+  test('a challenge that needs a good token waits for it, and not without end', async () => {
+    const bench = await new Bench().open();
+    bench.socket?.text('challenge of a restarted relay');
+    await bench.pass(3999);
+    expect([bench.posted, bench.core.calls]).toEqual([[{ type: 'token', id: 1 }], []]);
+    await bench.pass(1);
+    expect(bench.core.calls).toEqual(['received 4000 challenge of a restarted relay']);
+    bench.socket?.text('challenge of a restarted relay');
+    bench.host.handle({ type: 'token', id: 2, token: 'fresh' });
+    await tick();
+    expect(bench.core.calls.slice(1)).toEqual(['token fresh', 'received 4000 challenge of a restarted relay']);
+  });
+
+  test('when no relay ever answered, that is said', async () => {
+    const bench = await new Bench().join();
+    bench.socket?.closed(1006);
+    expect(bench.posted).toEqual([]);
+    bench.socket?.closed(1006);
+    expect([bench.posted, bench.urls]).toEqual([[{ type: 'unreachable' }], ['ws://relay', 'ws://other']]);
+  });
+
+  test('when the core is done and everything is said, that is told', async () => {
+    const bench = await new Bench().open();
+    bench.core.outputs = [{ send: 'goodbye' }, { close: true }];
+    bench.host.handle({ type: 'command', id: 1, command: { leave: {} } });
+    expect([bench.sent, bench.closed, bench.posted.map(({ type }) => type)]).toEqual([['goodbye'], true, ['done']]);
+    bench.socket?.closed(1000);
+    expect(bench.posted.at(-1)).toEqual({ type: 'closed' });
   });
 
   test('a profile that breaks a rule, and a core that breaks, end the worker with a typed reason', async () => {
@@ -240,6 +319,24 @@ describe('frames', () => {
     await tick();
     expect(track.out).toEqual([[19], [29]]);
     expect(track.keyFrameRequests).toBe(1);
+  });
+
+  test('those that waited in vain make the core ask for the key, once a second at most', async () => {
+    const bench = await new Bench().open();
+    const track = new Track(bench.host, open);
+    const lose = async (): Promise<void> => {
+      bench.core.hasKey = false;
+      await track.feed([0xee]);
+      bench.core.hasKey = true;
+      bench.socket?.text('x');
+    };
+    const asked = (): number => bench.core.calls.filter((call) => call.includes('missing_key')).length;
+    await lose();
+    await lose();
+    expect(asked()).toBe(1);
+    await bench.pass(1000);
+    await lose();
+    expect(asked()).toBe(2);
   });
 
   test('second copies of old packets ask for nothing', async () => {

@@ -1,52 +1,41 @@
 /**
- * Drives the core in the worker: socket, clock and page on one side, {@link Core} on the other. Has no globals of its
+ * Drives the core in the worker: line, clock and page on one side, {@link Core} on the other. Has no globals of its
  * own: everything from outside is handed in.
  */
 
 import { ConclaveError, type ErrorCode } from '../errors.ts';
 import type { Core, CoreOutput } from './core.ts';
+import { Line, type LineWorld } from './line.ts';
 import type { CoreCommand, FromWorker, Profile, ToWorker } from './protocol.ts';
 import { Transforms, type Transformer } from './transforms.ts';
 
-/** What a socket tells. */
-export interface SocketEvents {
-  opened(): void;
-  text(text: string): void;
-  /** With the WebSocket close code; 1006 when the connection never opened or broke. */
-  closed(code: number): void;
-}
-
-/** One connection to the relay. */
-export interface Socket {
-  send(text: string): void;
-  close(): void;
-  /** Bytes that wait to be sent. */
-  readonly bufferedAmount: number;
-}
-
 /** Everything that a host needs from the world. */
-export interface World {
+export interface World extends LineWorld {
   /** Rejects with a {@link ConclaveError} when there can be no core at all, and otherwise for a bad profile. */
   makeCore(profile: Profile): Promise<Core>;
-  connect(url: string, events: SocketEvents): Socket;
   post(message: FromWorker): void;
-  /** Milliseconds that never go backwards. */
-  now(): number;
-  /** Calls back after so many milliseconds; returns what undoes it. */
-  after(milliseconds: number, callback: () => void): () => void;
 }
 
-/** A relay that takes nothing for so long that this much waits is gone: a commit for 1,000 members is 1 MiB. */
-const SEND_BUFFER = 4 * 1024 * 1024;
+/** How long the page may take for a token: the relay wants the answer to its challenge within five seconds. */
+const TOKEN_TIME = 4000;
+/** Texts that may come before the challenge is answered: there are none, so one more than that. */
+const EARLY_TEXTS = 2;
+/** Between two times that the core is told of frames without a key. */
+const MISSING_KEY_PAUSE = 1000;
 
-/** One worker: one join. */
+/** One worker: one call. */
 export class Host {
   readonly #world: World;
   readonly #transforms: Transforms;
   #core: Core | undefined;
-  #socket: Socket | undefined;
-  #opened = false;
+  #line: Line | undefined;
+  #renewable = false;
   #cancelTimer: (() => void) | undefined;
+  readonly #tokens = new Map<number, (token: string | undefined) => void>();
+  #nextToken = 1;
+  /** Texts that wait for a token. */
+  #early: string[] | undefined;
+  #missedKeyAt = Number.NEGATIVE_INFINITY;
 
   constructor(world: World) {
     this.#world = world;
@@ -60,7 +49,13 @@ export class Host {
   handle(message: ToWorker): void {
     switch (message.type) {
       case 'join':
-        void this.#join(message.url, message.profile);
+        void this.#join(message.urls, message.profile);
+        break;
+      case 'token':
+        this.#tokens.get(message.id)?.(message.token);
+        break;
+      case 'hurry':
+        this.#line?.hurry();
         break;
       case 'command':
         this.#command(message.id, message.command);
@@ -76,7 +71,7 @@ export class Host {
     this.#transforms.attach(transformer);
   }
 
-  async #join(url: string, profile: Profile): Promise<void> {
+  async #join(urls: readonly string[], profile: Profile): Promise<void> {
     let core: Core;
     try {
       core = await this.#world.makeCore(profile);
@@ -85,16 +80,55 @@ export class Host {
       return this.#fail(code, error instanceof Error ? error.message : String(error));
     }
     this.#core = core;
+    this.#renewable = profile.renewable ?? false;
+    this.#line = new Line(this.#world, urls, {
+      text: (text) => void this.#text(text),
+      lost: (code) => this.#run((running, now) => running.disconnected(now, code)),
+      unreachable: () => this.#world.post({ type: 'unreachable' }),
+      closed: () => this.#world.post({ type: 'closed' }),
+    });
     try {
-      this.#socket = this.#world.connect(url, {
-        opened: () => {
-          this.#opened = true;
-        },
-        text: (text) => this.#run((running, now) => running.received(now, text)),
-        closed: (code) => this.#closed(code),
-      });
+      this.#line.open();
     } catch (error) {
       this.#fail('bad_options', error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** A text of the relay; one that only a good token can answer waits for one. */
+  async #text(text: string): Promise<void> {
+    if (this.#early) {
+      this.#early.push(text);
+      if (this.#early.length > EARLY_TEXTS) this.#again(false);
+      return;
+    }
+    if (this.#core?.needsToken(text)) {
+      const early = [text];
+      this.#early = early;
+      await this.#renewToken();
+      // Another connection may have taken the place of the one that waited.
+      if (this.#early !== early) return;
+      this.#early = undefined;
+      for (const waiting of early) this.#run((core, now) => core.received(now, waiting));
+      return;
+    }
+    this.#run((core, now) => core.received(now, text));
+  }
+
+  /** Asks the page for a token; without one in time the last one is shown again. */
+  async #renewToken(): Promise<void> {
+    const id = this.#nextToken;
+    this.#nextToken += 1;
+    const token = await new Promise<string | undefined>((resolve) => {
+      this.#tokens.set(id, resolve);
+      this.#world.after(TOKEN_TIME, () => resolve(undefined));
+      this.#world.post({ type: 'token', id });
+    });
+    this.#tokens.delete(id);
+    if (token === undefined) return;
+    try {
+      this.#core?.setToken(token);
+    } catch {
+      // Too long to be a token: the relay decides about the last one.
     }
   }
 
@@ -103,9 +137,8 @@ export class Host {
     this.#run(
       (core, now) => core.command(now, JSON.stringify(command)),
       (event) => {
-        const isFailure = typeof event === 'object' && event !== null && 'command_failed' in event;
-        if (isFailure) failure = event;
-        return isFailure;
+        if (isCommandFailed(event)) failure = event;
+        return isCommandFailed(event);
       },
     );
     this.#world.post(failure === undefined ? { type: 'done', id } : { type: 'done', id, failure });
@@ -114,12 +147,6 @@ export class Host {
   #stats(id: number): void {
     const core = this.#core ? JSON.parse(this.#core.stats()) : {};
     this.#world.post({ type: 'stats', id, stats: { transforms: this.#transforms.stats(), core } });
-  }
-
-  #closed(code: number): void {
-    this.#socket = undefined;
-    this.#world.post({ type: 'closed', code, opened: this.#opened });
-    this.#run((core, now) => core.disconnected(now));
   }
 
   /** Every wake-up of the core goes through here: outputs in order, then frames whose key came, then the next timer. */
@@ -132,23 +159,39 @@ export class Host {
     } catch (error) {
       // A trap in WASM leaves the core in an unknown state: without a core nothing is sealed or opened.
       this.#core = undefined;
-      this.#socket?.close();
+      this.#line?.close();
       return this.#fail('internal', `The core stopped: ${error instanceof Error ? error.message : 'unknown'}.`);
     }
     for (const output of outputs) this.#carryOut(output, swallow);
-    this.#transforms.release();
+    if (this.#transforms.release() > 0) this.#missKey();
     this.#schedule(core);
   }
 
   #carryOut(output: CoreOutput, swallow: (event: unknown) => boolean): void {
     if ('send' in output) {
-      this.#socket?.send(output.send);
-      if ((this.#socket?.bufferedAmount ?? 0) > SEND_BUFFER) this.#socket?.close();
+      this.#line?.send(output.send);
     } else if ('event' in output) {
-      if (!swallow(output.event)) this.#world.post({ type: 'event', event: output.event });
+      const { event } = output;
+      if (hasName(event, 'closing')) this.#line?.leaveAlone(Number(event['closing']));
+      if (!swallow(event)) this.#world.post({ type: 'event', event });
+    } else if ('connect' in output) {
+      this.#again(output.connect.fresh);
     } else {
-      this.#socket?.close();
+      this.#line?.close();
     }
+  }
+
+  #again(fresh: boolean): void {
+    this.#early = undefined;
+    this.#line?.again({ fresh, prepare: fresh && this.#renewable ? () => this.#renewToken() : undefined });
+  }
+
+  /** Frames waited for their key in vain: the core asks for it. */
+  #missKey(): void {
+    const now = this.#world.now();
+    if (now - this.#missedKeyAt < MISSING_KEY_PAUSE) return;
+    this.#missedKeyAt = now;
+    this.#run((core, at) => core.command(at, JSON.stringify({ missing_key: {} })), isCommandFailed);
   }
 
   #schedule(core: Core): void {
@@ -162,4 +205,12 @@ export class Host {
   #fail(code: ErrorCode, message: string): void {
     this.#world.post({ type: 'failed', code, message });
   }
+}
+
+function isCommandFailed(event: unknown): boolean {
+  return hasName(event, 'command_failed');
+}
+
+function hasName(event: unknown, name: string): event is Record<string, unknown> {
+  return typeof event === 'object' && event !== null && name in event;
 }

@@ -6,6 +6,7 @@ import type { ErrorCode } from '../errors.ts';
 export type CoreCommand =
   | { leave: Record<string, never> }
   | { rotate: Record<string, never> }
+  | { missing_key: Record<string, never> }
   | { remove: { joined: number } }
   | { send: { to: number | null; payload: string } };
 
@@ -15,11 +16,18 @@ export interface Profile {
   readonly user: string;
   readonly name: string;
   readonly token: string;
+  /** The page can be asked for another token. */
+  readonly renewable?: boolean;
 }
 
 /** From the page. */
 export type ToWorker =
-  | { readonly type: 'join'; readonly url: string; readonly profile: Profile }
+  /** Addresses of relays, at least one: the first is tried first, the next one after each failure. */
+  | { readonly type: 'join'; readonly urls: readonly string[]; readonly profile: Profile }
+  /** The answer to a question for a token; without one when there is none. */
+  | { readonly type: 'token'; readonly id: number; readonly token?: string }
+  /** The network seems to be there again, or somebody looks at the page: a good moment to try. */
+  | { readonly type: 'hurry' }
   | { readonly type: 'command'; readonly id: number; readonly command: CoreCommand }
   | { readonly type: 'stats'; readonly id: number };
 
@@ -30,8 +38,12 @@ export type FromWorker =
   /** A command was carried out; `failure` is the core's `command_failed`, if it was not. */
   | { readonly type: 'done'; readonly id: number; readonly failure?: unknown }
   | { readonly type: 'stats'; readonly id: number; readonly stats: WorkerStats }
-  /** The connection closed: with which WebSocket code, and whether it had ever opened. */
-  | { readonly type: 'closed'; readonly code: number; readonly opened: boolean }
+  /** A fresh access token is needed. */
+  | { readonly type: 'token'; readonly id: number }
+  /** No relay answered, and none ever has. */
+  | { readonly type: 'unreachable' }
+  /** The core is done and its last connection closed: nothing more will come. */
+  | { readonly type: 'closed' }
   /** The worker cannot go on. */
   | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string };
 

@@ -67,18 +67,23 @@ export class Transforms {
     pipe.then(ended, ended);
   }
 
-  /** Passes on the frames whose key came, in order, and forgets those whose wait was in vain. */
-  release(): void {
+  /** Passes on the frames whose key came, in order, and forgets those whose wait was in vain: says how many. */
+  release(): number {
     const core = this.#core();
-    if (!core || this.#waiting.size === 0) return;
+    if (!core || this.#waiting.size === 0) return 0;
+    let lost = 0;
     for (const [ticket, opened] of core.release(this.#now())) {
       const waiting = this.#waiting.get(ticket);
       this.#waiting.delete(ticket);
       if (!waiting) continue;
       waiting.track.waiting -= 1;
-      if (!opened) waiting.track.lost();
+      if (!opened) {
+        waiting.track.lost();
+        lost += 1;
+      }
       this.#finish(waiting, opened);
     }
+    return lost;
   }
 
   /** Counters of every transform that runs. */

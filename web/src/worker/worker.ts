@@ -2,7 +2,8 @@
 
 import init, { Core } from '../../pkg/conclave_wasm.js';
 import { ConclaveError } from '../errors.ts';
-import { Host, type SocketEvents, type World } from './host.ts';
+import { Host, type World } from './host.ts';
+import type { SocketEvents } from './line.ts';
 import type { FromWorker, ToWorker } from './protocol.ts';
 import type { Transformer } from './transforms.ts';
 
@@ -31,6 +32,7 @@ const world: World = {
   },
   post: (message) => scope.postMessage(message),
   now: () => performance.now(),
+  random: () => Math.random(),
   after(milliseconds, callback) {
     const timer = setTimeout(callback, milliseconds);
     return () => clearTimeout(timer);

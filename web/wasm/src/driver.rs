@@ -15,19 +15,30 @@ use conclave_shared::{
         Profile, Session,
         config::Config,
         input::{Command, Input},
-        output::{Event, Output},
+        output::{EndReason, Event, Link, Output},
     },
     time::Timestamp,
-    wire::{self, Blob, ToClient, Token, WireError},
+    wire::{
+        self, Blob, Refusal, ToClient, Token, WireError,
+        code::{Code, Retry},
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// One device in one call, and the keys of its frames.
+/// One device in one call, and the keys of its frames. When its seat is lost it joins afresh: another session of the same
+/// device takes the place of the one that is over, beside the same frames.
 pub struct Driver {
     session: Session,
+    profile: Profile,
     frames: Frames,
+    /// The page can be asked for another token.
+    renewable: bool,
+    /// A relay has given a seat at least once: what this device brings is right.
+    seated: bool,
+    /// Why the relay closes this connection, as it said in a message.
+    heard: Option<Code>,
     refused: u64,
     unknown_codec: u64,
 }
@@ -36,7 +47,7 @@ pub struct Driver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ProfileError {
     /// Not the JSON object that it should be.
-    #[error("a profile is {{\"call\", \"user\", \"name\", \"token\"}}, all of them text")]
+    #[error("a profile is {{\"call\", \"user\", \"name\", \"token\"}}, all of them text, and perhaps \"renewable\"")]
     Malformed,
     /// A name breaks its rule.
     #[error(transparent)]
@@ -51,7 +62,7 @@ pub enum ProfileError {
 
 /// A command that is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a command is one of leave, rotate, remove and send, with its fields")]
+#[error("a command is one of leave, rotate, remove, send and missing_key, with its fields")]
 pub struct CommandTextError;
 
 impl Driver {
@@ -61,28 +72,58 @@ impl Driver {
     /// [`ProfileError`].
     pub fn new(profile_json: &str) -> Result<Self, ProfileError> {
         let text: ProfileText = serde_json::from_str(profile_json).map_err(|_| ProfileError::Malformed)?;
-        if text.token.len() > limits::TOKEN_LENGTH {
-            return Err(ProfileError::Token);
-        }
         let profile = Profile {
             call: CallName::new(text.call)?,
             user: UserName::new(text.user)?,
             name: UserName::new(text.name)?,
-            token: Token(text.token),
+            token: token(text.token)?,
         };
         let device = Device::generate()?;
         Ok(Self {
             frames: Frames::new(device.ed25519()),
-            session: Session::new(device, profile, Config::default()),
+            session: Session::new(device, profile.clone(), Config::default()),
+            profile,
+            renewable: text.renewable,
+            seated: false,
+            heard: None,
             refused: 0,
             unknown_codec: 0,
         })
     }
 
+    /// Whether this text is a challenge that only a token which is still good can answer, where another can be had: a
+    /// relay that was restarted asks for one. Who joins has brought theirs along.
+    #[must_use]
+    pub fn needs_token(&self, text: &str) -> bool {
+        if !self.renewable || self.session.joined().is_none() {
+            return false;
+        }
+        match wire::decode::<ToClient>(text, limits::FROM_RELAY_LENGTH) {
+            Ok(ToClient::Challenge(challenge)) => self.session.needs_token(&challenge),
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    /// Replaces the access token for what comes.
+    ///
+    /// # Errors
+    /// [`ProfileError::Token`] when it is too long to be one; the last one stays.
+    pub fn set_token(&mut self, text: String) -> Result<(), ProfileError> {
+        let token = token(text)?;
+        self.profile.token = token.clone();
+        self.session.set_token(token);
+        Ok(())
+    }
+
     /// Takes in one text message of the relay. A text that is no message changes nothing and is told as an event.
     pub fn received(&mut self, now: Timestamp, text: &str) -> String {
         match wire::decode::<ToClient>(text, limits::FROM_RELAY_LENGTH) {
-            Ok(message) => self.handle(now, Input::Received(message)),
+            Ok(message) => {
+                if let ToClient::Error(refusal) = &message {
+                    self.heard = Some(refusal.code);
+                }
+                self.handle(now, Input::Received(message))
+            }
             // A newer relay may say more than this device understands.
             Err(WireError::Unknown) => NOTHING.to_owned(),
             Err(error) => wire::encode(&[Told::Event(Heard::not_understood(error))]),
@@ -99,6 +140,7 @@ impl Driver {
             CommandText::Rotate {} => Command::Rotate,
             CommandText::Remove { joined } => Command::Remove(joined),
             CommandText::Send { to, payload } => Command::Send { to, payload: payload.0 },
+            CommandText::MissingKey {} => Command::MissingKey,
         };
         Ok(self.handle(now, Input::Command(command)))
     }
@@ -113,9 +155,20 @@ impl Driver {
         }
     }
 
-    /// The socket is gone.
-    pub fn disconnected(&mut self, now: Timestamp) -> String {
-        self.handle(now, Input::Disconnected)
+    /// The socket is gone, with this close code. The relay says its reason in a message first; the code is for when that
+    /// message was lost.
+    pub fn disconnected(&mut self, now: Timestamp, code: u16) -> String {
+        let heard = self.heard.take();
+        let known = Code::ALL.iter().copied().find(|known| known.number() == code);
+        let Some(code) = known.filter(|code| heard != Some(*code)) else {
+            return self.handle(now, Input::Disconnected);
+        };
+        let message = code.sentence().to_owned();
+        let mut told = self.outputs(now, Input::Received(ToClient::Error(Refusal { code, message })));
+        if !told.iter().any(|told| matches!(told, Told::Connect { .. } | Told::Close(_))) {
+            told.extend(self.outputs(now, Input::Disconnected));
+        }
+        wire::encode(&told)
     }
 
     /// The earlier of what the session and the frames wait for.
@@ -163,8 +216,49 @@ impl Driver {
     }
 
     fn handle(&mut self, now: Timestamp, input: Input) -> String {
+        wire::encode(&self.outputs(now, input))
+    }
+
+    fn outputs(&mut self, now: Timestamp, input: Input) -> Vec<Told> {
         let outputs = self.session.handle(now, input);
-        wire::encode(&outputs.into_iter().filter_map(|output| self.tell(output)).collect::<Vec<_>>())
+        let mut rejoins = false;
+        let mut told = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            match output {
+                Output::Event(Event::Ended(reason)) if self.may_rejoin(reason) => {
+                    rejoins = true;
+                    told.push(Told::Event(Heard::Session(Event::Link(Link::Rejoining))));
+                }
+                Output::Close if rejoins => {
+                    // Nothing else that could be a device to join with: without random bytes there is no call either.
+                    told.push(match self.rejoin() {
+                        Ok(()) => Told::Connect { fresh: true },
+                        Err(_) => Told::Close(true),
+                    });
+                }
+                output => told.extend(self.tell(output)),
+            }
+        }
+        told
+    }
+
+    /// Whether the device may join afresh by itself. The first join must succeed: whoever asked for it can still mend what
+    /// was wrong with it.
+    fn may_rejoin(&self, reason: EndReason) -> bool {
+        match reason.retry() {
+            Retry::Later => self.seated || !refuses_a_join(reason),
+            Retry::FreshToken => self.seated && self.renewable,
+            Retry::No | Retry::GoOn => false,
+        }
+    }
+
+    /// Puts another session in the place of the one that is over.
+    fn rejoin(&mut self) -> Result<(), RandomError> {
+        let fresh = |device| Session::new(device, self.profile.clone(), Config::default());
+        // A session gives its device back only when it goes, and something has to stand in its place meanwhile.
+        let over = std::mem::replace(&mut self.session, fresh(Device::generate()?));
+        self.session = fresh(over.into_device());
+        Ok(())
     }
 
     /// What leaves of an output: never a key.
@@ -175,12 +269,28 @@ impl Driver {
                 self.frames.apply(update);
                 None
             }
-            Output::Event(event) => Some(Told::Event(Heard::Session(event))),
-            // A page's device lives for one join.
-            Output::Persist(_) | Output::Connect => None,
+            Output::Event(event) => {
+                self.seated |= matches!(event, Event::Seated { .. });
+                Some(Told::Event(Heard::Session(event)))
+            }
+            // A page's device lives for one call.
+            Output::Persist(_) => None,
+            Output::Connect => {
+                self.heard = None;
+                Some(Told::Connect { fresh: false })
+            }
             Output::Close => Some(Told::Close(true)),
         }
     }
+}
+
+/// Whether this is a relay's answer to a join, which another try a moment later would not change.
+const fn refuses_a_join(reason: EndReason) -> bool {
+    matches!(reason, EndReason::Closed(Code::CallFull | Code::TooManyCalls | Code::TooManyConnections))
+}
+
+fn token(text: String) -> Result<Token, ProfileError> {
+    if text.len() > limits::TOKEN_LENGTH { Err(ProfileError::Token) } else { Ok(Token(text)) }
 }
 
 /// No outputs.
@@ -192,6 +302,8 @@ struct ProfileText {
     user: String,
     name: String,
     token: String,
+    #[serde(default)]
+    renewable: bool,
 }
 
 #[derive(Deserialize)]
@@ -201,6 +313,7 @@ enum CommandText {
     Rotate {},
     Remove { joined: Joined },
     Send { to: Option<Joined>, payload: Blob },
+    MissingKey {},
 }
 
 /// One output as the page reads it.
@@ -209,6 +322,10 @@ enum CommandText {
 enum Told {
     Send(String),
     Event(Heard),
+    /// Open a connection; `fresh`: to join with, so that a fresh token helps.
+    Connect {
+        fresh: bool,
+    },
     Close(bool),
 }
 

@@ -1,4 +1,4 @@
-//! Conclave in a browser's worker: one [`Core`] per join holds the session and its frame keys.
+//! Conclave in a browser's worker: one [`Core`] per call holds the session and its frame keys.
 //!
 //! The surface is thin: texts and bytes in, texts and bytes out, time as milliseconds. What it does stands in
 //! [`driver`], which knows nothing of JavaScript and is tested natively. A panic would leave the instance dead, so
@@ -25,7 +25,7 @@ pub fn start() {
     std::panic::set_hook(Box::new(|_| error("Conclave: the encryption core stopped by a fault of its own.")));
 }
 
-/// One device in one call, from its join to its end.
+/// One device in one call, from its first join to its end.
 #[wasm_bindgen]
 pub struct Core {
     driver: Driver,
@@ -35,7 +35,8 @@ pub struct Core {
 impl Core {
     /// Makes a new device that is going to join.
     ///
-    /// `profile_json` is `{"call", "user", "name", "token"}`, all of them text.
+    /// `profile_json` is `{"call", "user", "name", "token"}`, all of them text, and `"renewable": true` when the page can be
+    /// asked for another token.
     ///
     /// # Errors
     /// Throws an `Error` whose message says which of them breaks its rule.
@@ -49,7 +50,23 @@ impl Core {
         self.driver.received(timestamp(now), text)
     }
 
-    /// Carries out a command: `{"leave":{}}`, `{"rotate":{}}`, `{"remove":{"joined":3}}` or
+    /// Whether this text of the relay should wait for a fresh token, to be set by `setToken`.
+    #[wasm_bindgen(js_name = needsToken)]
+    #[must_use]
+    pub fn needs_token(&self, text: &str) -> bool {
+        self.driver.needs_token(text)
+    }
+
+    /// Replaces the access token for joins to come.
+    ///
+    /// # Errors
+    /// Throws an `Error` when it is too long; the last one stays.
+    #[wasm_bindgen(js_name = setToken)]
+    pub fn set_token(&mut self, token: String) -> Result<(), JsError> {
+        Ok(self.driver.set_token(token)?)
+    }
+
+    /// Carries out a command: `{"leave":{}}`, `{"rotate":{}}`, `{"missing_key":{}}`, `{"remove":{"joined":3}}` or
     /// `{"send":{"to":null,"payload":"base64url"}}`, `to` being null or an order number.
     ///
     /// # Errors
@@ -63,9 +80,9 @@ impl Core {
         self.driver.timeout(timestamp(now))
     }
 
-    /// The socket is gone.
-    pub fn disconnected(&mut self, now: f64) -> String {
-        self.driver.disconnected(timestamp(now))
+    /// The socket is gone, with this WebSocket close code. The outputs may ask for another.
+    pub fn disconnected(&mut self, now: f64, code: u16) -> String {
+        self.driver.disconnected(timestamp(now), code)
     }
 
     /// When `timeout` and `release` have something to do, in milliseconds.

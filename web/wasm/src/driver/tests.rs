@@ -11,16 +11,19 @@ fn driver() -> Driver {
     Driver::new(PROFILE).expect("a good profile")
 }
 
+fn challenge(relay: &str) -> String {
+    json!({"challenge": {"versions": [1], "nonce": "A".repeat(43), "relay": relay.repeat(22)}}).to_string()
+}
+
 fn outputs(text: &str) -> Vec<Value> {
     serde_json::from_str(text).expect("a JSON array")
 }
 
-/// The one message sent to the relay among some outputs.
+/// The one message sent to the relay among some outputs, a lead's signs of life apart.
 fn sent(outputs: &[Value]) -> Value {
-    let mut sent = outputs.iter().filter_map(|output| output.get("send"));
-    let text = sent.next().and_then(Value::as_str).expect("something is sent");
-    assert!(sent.next().is_none(), "one message: {outputs:?}");
-    serde_json::from_str(text).expect("a JSON message")
+    let texts = outputs.iter().filter_map(|output| output.get("send").and_then(Value::as_str));
+    let mut sent = texts.map(|text| serde_json::from_str::<Value>(text).expect("a JSON message"));
+    sent.by_ref().find(|message| message.get("ping").is_none()).expect("something is sent")
 }
 
 /// The names of the events among some outputs.
@@ -36,9 +39,7 @@ fn at(sequence: u64) -> Value {
 /// A device that was seated alone, was told to lead, and whose commit the relay has sequenced: it holds a key.
 fn lead() -> Driver {
     let mut driver = driver();
-    let nonce = "A".repeat(43);
-    let challenge = json!({"challenge": {"versions": [1], "nonce": nonce, "relay": "AAAAAAAAAAAAAAAAAAAAAA"}});
-    let join = sent(&outputs(&driver.received(NOW, &challenge.to_string())));
+    let join = sent(&outputs(&driver.received(NOW, &challenge("A"))));
     let join = &join["join"];
     assert_eq!(join["token"], "a.secret.token");
 
@@ -74,7 +75,10 @@ fn a_bad_profile_is_refused_in_words() {
     assert_eq!(refused(&profile("a b", "alice", "t")), ProfileError::Name(IdError::CallName));
     assert_eq!(refused(&profile("demo", " ", "t")), ProfileError::Name(IdError::UserName));
     assert_eq!(refused(&profile("demo", "alice", &"t".repeat(limits::TOKEN_LENGTH + 1))), ProfileError::Token);
-    assert_eq!(refused("{}").to_string(), r#"a profile is {"call", "user", "name", "token"}, all of them text"#);
+    assert_eq!(
+        refused("{}").to_string(),
+        r#"a profile is {"call", "user", "name", "token"}, all of them text, and perhaps "renewable""#
+    );
 }
 
 #[test]
@@ -100,6 +104,7 @@ fn commands_are_read_and_others_refused() {
     }
     for text in [
         r#"{"rotate":{}}"#,
+        r#"{"missing_key":{}}"#,
         r#"{"remove":{"joined":3}}"#,
         r#"{"send":{"to":null,"payload":"AAAA"}}"#,
         r#"{"send":{"to":3,"payload":""}}"#,
@@ -130,7 +135,82 @@ fn a_whole_life_from_challenge_to_leave() {
     let left = outputs(&driver.command(NOW, r#"{"leave":{}}"#).expect("a command"));
     assert_eq!(events(&left), ["ended"]);
     assert_eq!(driver.seal(OPUS, b"hello"), None, "no key is left");
-    assert_eq!(driver.disconnected(NOW), "[]");
+    assert_eq!(driver.disconnected(NOW, 1006), "[]");
+}
+
+#[test]
+fn a_lost_seat_is_joined_for_again_by_the_same_device() {
+    let mut driver = lead();
+    let device = driver.frames.seal_stats();
+    assert_eq!(device.refused, 1, "the one that was too early");
+    let lost = json!({"error": {"code": "lost_seat", "message": "it is gone"}}).to_string();
+    let told = outputs(&driver.received(NOW, &lost));
+    let rejoining = json!({"event": {"link": "rejoining"}});
+    assert_eq!((told.get(1), told.last()), (Some(&rejoining), Some(&json!({"connect": {"fresh": true}}))), "{told:?}");
+    assert_eq!(driver.seal(OPUS, b"hello"), None, "the keys of the lost seat are wiped");
+
+    driver.set_token("another.token".to_owned()).expect("short enough");
+    let join = sent(&outputs(&driver.received(NOW, &challenge("Q"))));
+    assert_eq!(join["join"]["token"], "another.token");
+    assert_eq!(driver.set_token("t".repeat(limits::TOKEN_LENGTH + 1)), Err(ProfileError::Token));
+}
+
+#[test]
+fn what_nobody_can_mend_by_waiting_is_the_end() {
+    let refused = |driver: &mut Driver, code: Code| outputs(&driver.disconnected(NOW, code.number()));
+    for code in [Code::CallFull, Code::TokenRefused, Code::TokenExpired] {
+        let told = refused(&mut driver(), code);
+        assert_eq!((events(&told), told.last()), (vec!["refused", "ended"], Some(&json!({"close": true}))), "{code:?}");
+    }
+    for code in [Code::Removed, Code::Replaced, Code::TokenExpired] {
+        assert_eq!(refused(&mut lead(), code).last(), Some(&json!({"close": true})), "{code:?}");
+    }
+    assert_eq!(refused(&mut lead(), Code::LostSeat).last(), Some(&json!({"connect": {"fresh": true}})));
+    // A page that can be asked for a token goes on with another.
+    let mut renewable = lead();
+    renewable.renewable = true;
+    assert_eq!(refused(&mut renewable, Code::TokenExpired).last(), Some(&json!({"connect": {"fresh": true}})));
+}
+
+#[test]
+fn a_seat_outlives_its_connection() {
+    let mut driver = lead();
+    let refused = json!({"error": {"code": "closing", "message": "it goes"}}).to_string();
+    assert_eq!(events(&outputs(&driver.received(NOW, &refused))), ["refused"]);
+    let told = outputs(&driver.disconnected(NOW, Code::Closing.number()));
+    assert_eq!(
+        told,
+        [json!({"event": {"link": "down"}}), json!({"connect": {"fresh": false}})],
+        "nothing is said twice"
+    );
+    assert!(driver.seal(OPUS, b"hello").is_some(), "the keys are kept");
+    let resume = sent(&outputs(&driver.received(NOW, &challenge("A"))));
+    assert!(resume["resume"]["signature"].is_string(), "{resume}");
+    let resumed = outputs(&driver.received(NOW, &json!({"resumed": {"received": 2}}).to_string()));
+    assert_eq!(events(&resumed), ["link"]);
+    let lost = outputs(&driver.disconnected(NOW, Code::Unresponsive.number()));
+    assert_eq!((events(&lost), lost.last()), (vec!["refused", "link"], Some(&json!({"connect": {"fresh": false}}))));
+}
+
+#[test]
+fn a_connection_that_breaks_before_there_is_a_seat_is_made_anew() {
+    let mut driver = driver();
+    let told = outputs(&driver.disconnected(NOW, 1006));
+    assert_eq!(told.last(), Some(&json!({"connect": {"fresh": true}})), "{told:?}");
+    assert_eq!(sent(&outputs(&driver.received(NOW, &challenge("A"))))["join"]["token"], "a.secret.token");
+}
+
+#[test]
+fn only_a_challenge_of_another_relay_waits_for_a_token_and_only_where_there_is_one() {
+    let mut joining = driver();
+    joining.renewable = true;
+    assert!(!joining.needs_token(&challenge("A")), "it has its token at hand");
+    let mut seated = lead();
+    assert!(!seated.needs_token(&challenge("Q")), "nobody can be asked");
+    seated.renewable = true;
+    assert!(seated.needs_token(&challenge("Q")));
+    assert!(!seated.needs_token(&challenge("A")), "the relay that gave the seat knows this device");
+    assert!(!seated.needs_token("{}"));
 }
 
 #[test]
