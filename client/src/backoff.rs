@@ -34,8 +34,13 @@ impl Backoff {
         let ceiling = self.ceiling.min(longest);
         let half = ceiling / 2;
         let span = u64::try_from(half.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        self.ceiling = (self.ceiling * 2).min(LONGEST);
+        self.ceiling = (ceiling * 2).min(longest);
         half + Duration::from_millis(random % span)
+    }
+
+    /// Somebody answered: what was waited for so long is there, so the next pause is no longer than this.
+    pub fn ease(&mut self, longest: Duration) {
+        self.ceiling = self.ceiling.min(longest);
     }
 
     /// The connection held: the next pause is short again.
@@ -58,7 +63,12 @@ mod tests {
             ceiling = (ceiling * 2).min(LONGEST);
         }
         assert_eq!(ceiling, LONGEST);
-        assert!(backoff.next(u64::MAX, LONGEST_FOR_A_SEAT) <= LONGEST_FOR_A_SEAT, "the caller's limit holds");
+        backoff.ease(LONGEST_FOR_A_SEAT);
+        assert!(backoff.next(u64::MAX, LONGEST) <= LONGEST_FOR_A_SEAT);
+        for _ in 0..9 {
+            assert!(backoff.next(u64::MAX, LONGEST_FOR_A_SEAT) <= LONGEST_FOR_A_SEAT, "the caller's limit holds");
+        }
+        assert!(backoff.next(u64::MAX, LONGEST) <= LONGEST_FOR_A_SEAT, "and the pauses after it begin there");
         backoff.reset();
         assert!(backoff.next(u64::MAX, LONGEST) <= FIRST);
     }

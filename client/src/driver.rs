@@ -43,7 +43,7 @@ use line::{Happened, Line};
 /// Requests that may wait for the driver: more than a person or a page can make while one is carried out.
 pub const REQUESTS: usize = 64;
 /// A connection that held this long was a good one: the next pause is short again.
-const HELD: Duration = Duration::from_secs(10);
+const HELD: Duration = Duration::from_secs(3);
 /// How long after a loss somebody may still keep the seat: the relay that lost the connection does for seconds, and one
 /// that is being restarted may take its time.
 const SEAT_KEPT: Duration = Duration::from_secs(60);
@@ -125,6 +125,7 @@ impl<O: Observer> Driver<O> {
             again: self.again,
             backoff: Backoff::default(),
             seated: false,
+            for_seat: false,
             heard: None,
             whole_since: now,
             down_since: now,
@@ -148,6 +149,8 @@ struct Run<O> {
     backoff: Backoff,
     /// A relay has given a seat at least once: what this device brings is right.
     seated: bool,
+    /// The connection that is there, or is being made, is for a seat that this device had.
+    for_seat: bool,
     /// Why the relay closes this connection, as it said in a message.
     heard: Option<Code>,
     /// When the connection was last whole, with a seat on it.
@@ -394,6 +397,10 @@ impl<O: Observer> Run<O> {
             self.whole_since = self.down_since;
         }
         let keeps_seat = self.session.joined().is_some();
+        if self.for_seat && !keeps_seat {
+            self.backoff.ease(LONGEST_FOR_A_SEAT);
+        }
+        self.for_seat = keeps_seat;
         let longest = match keeps_seat {
             true if self.down_since.elapsed() < SEAT_KEPT => LONGEST_FOR_A_SEAT,
             true => LONGEST_FOR_KEYS,

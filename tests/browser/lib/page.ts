@@ -32,6 +32,8 @@ export async function openBrowser({ camera = true } = {}): Promise<Browser> {
 export interface OpenOptions {
   /** Runs in the page before anything else. */
   readonly before?: () => void;
+  /** Where the relay is reached, if not at its own address: it gives pages from elsewhere no token, so they bring one. */
+  readonly via?: string;
 }
 
 /** What a page shows of one person. */
@@ -72,18 +74,19 @@ export class Person {
   }
 
   /** Opens the page of a call. */
-  static async open(browser: Browser, relay: Relay, call: string, name: string, { before }: OpenOptions = {}): Promise<Person> {
+  static async open(browser: Browser, relay: Relay, call: string, name: string, { before, via = relay.url }: OpenOptions = {}): Promise<Person> {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
     if (before) await context.addInitScript(before);
     await context.addInitScript(rememberConnections);
     const person = new Person(name, context, await context.newPage());
-    await person.page.goto(`${relay.url}/?call=${call}&name=${encodeURIComponent(name)}&small=1`);
+    const token = via === relay.url ? '' : `#token=${relay.token(call, name)}`;
+    await person.page.goto(`${via}/?call=${call}&name=${encodeURIComponent(name)}&small=1${token}`);
     return person;
   }
 
   /** Opens the page and joins; returns once the call is on the screen. */
-  static async join(browser: Browser, relay: Relay, call: string, name: string): Promise<Person> {
-    const person = await Person.open(browser, relay, call, name);
+  static async join(browser: Browser, relay: Relay, call: string, name: string, options: OpenOptions = {}): Promise<Person> {
+    const person = await Person.open(browser, relay, call, name, options);
     await person.enter();
     return person;
   }
@@ -183,6 +186,38 @@ export class Person {
     });
   }
 
+  /** Begins to measure how long pictures of these people stand still. */
+  async watchPictures(names: readonly string[]): Promise<void> {
+    await this.page.evaluate(watchPictures, names);
+  }
+
+  /** Milliseconds that the picture of each stood still at most since then, and how many pictures there were. */
+  async pictures(): Promise<{ name: string; still: number; shown: number }[]> {
+    return this.page.evaluate(() =>
+      [...window.pictures].map(([name, { still, shown, last }]) => ({ name, shown, still: Math.max(still, performance.now() - last) })),
+    );
+  }
+
+  /** The line over the room. */
+  async notice(): Promise<string> {
+    return (await this.page.locator('.notice-text').allInnerTexts()).join();
+  }
+
+  /** Whom the page shows as leading, among the tiles and in the list. */
+  async leads(): Promise<string[]> {
+    const named = (within: string): Promise<string[]> => this.page.locator(`${within}:has(.lead)`).allInnerTexts();
+    return [...(await named('.tile-name')), ...(await named('.person-name'))];
+  }
+
+  /** Kills the process behind the tab. */
+  async crash(): Promise<void> {
+    const devtools = await this.#context.newCDPSession(this.page);
+    const crashed = new Promise<void>((resolve) => this.page.once('crash', () => resolve()));
+    // There is nobody left to answer.
+    devtools.send('Page.crash').catch(() => {});
+    await crashed;
+  }
+
   /** Closes the tab, as a person does: the page gets its `pagehide`. */
   async close(): Promise<void> {
     await this.page.close({ runBeforeUnload: false });
@@ -210,6 +245,27 @@ declare global {
     refused: Map<string, Refused>;
     counted: Map<RTCPeerConnection, Counted>;
     countConnections(): Promise<void>;
+    /** By name of the person: how long their picture stood still at most, and when it last moved. */
+    pictures: Map<string, { still: number; shown: number; last: number }>;
+  }
+}
+
+/** Runs in the page: each picture that is shown is noted. */
+function watchPictures(names: readonly string[]): void {
+  window.pictures = new Map();
+  for (const tile of document.querySelectorAll('.tile')) {
+    const name = tile.querySelector('.tile-user')?.textContent ?? '';
+    const video = tile.querySelector('video');
+    if (!video || !names.includes(name)) continue;
+    const seen = { still: 0, shown: 0, last: performance.now() };
+    window.pictures.set(name, seen);
+    const shown = (now: number): void => {
+      seen.still = Math.max(seen.still, now - seen.last);
+      seen.last = now;
+      seen.shown += 1;
+      video.requestVideoFrameCallback(shown);
+    };
+    video.requestVideoFrameCallback(shown);
   }
 }
 

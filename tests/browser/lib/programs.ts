@@ -56,19 +56,19 @@ export class Program {
 export class Relay {
   readonly url: string;
   readonly #program: Program;
-  readonly #secret: string;
+  /** What it checks tokens with. */
+  readonly secret: string;
 
   private constructor(url: string, secret: string, program: Program) {
     this.url = url;
-    this.#secret = secret;
+    this.secret = secret;
     this.#program = program;
   }
 
-  /** Starts one on a free port, or on the given one. */
-  static async start(env: Readonly<Record<string, string>> = {}, port?: number): Promise<Relay> {
+  /** Starts one on a free port, or on the given one with the secret of the one that was there. */
+  static async start(env: Readonly<Record<string, string>> = {}, port?: number, secret = randomBytes(32).toString('base64url')): Promise<Relay> {
     const chosen = port ?? (await freePort());
     const url = `http://127.0.0.1:${chosen}`;
-    const secret = randomBytes(32).toString('base64url');
     const settings = {
       CONCLAVE_LISTEN: `127.0.0.1:${chosen}`,
       CONCLAVE_WEB_DIR: PAGE,
@@ -100,7 +100,7 @@ export class Relay {
     const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
     const exp = Math.floor(Date.now() / 1000) + seconds;
     const body = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ exp, sub: user, conclave: { call, role: 'member' } })}`;
-    const key = Buffer.from(this.#secret, 'base64url');
+    const key = Buffer.from(this.secret, 'base64url');
     return `${body}.${createHmac('sha256', key).update(body).digest('base64url')}`;
   }
 
@@ -116,7 +116,7 @@ export class Relay {
 
   async #native(command: 'lead' | 'join', call: string, ...more: readonly string[]): Promise<Program> {
     const args = [command, '--url', this.url.replace('http', 'ws'), '--call', call, '--json', ...more];
-    const program = new Program('conclave', args, { CONCLAVE_SECRET: this.#secret });
+    const program = new Program('conclave', args, { CONCLAVE_SECRET: this.secret });
     await program.line(/"epoch":\{/);
     return program;
   }

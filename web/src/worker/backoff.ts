@@ -21,9 +21,14 @@ export class Backoff {
 
   /** The next pause, no longer than `longest`. `random` is a fresh random number from 0 to 1. */
   next(random: number, longest: number): number {
-    const half = Math.min(this.#ceiling, longest) / 2;
-    this.#ceiling = Math.min(this.#ceiling * 2, LONGEST);
-    return half + random * half;
+    const ceiling = Math.min(this.#ceiling, longest);
+    this.#ceiling = Math.min(ceiling * 2, longest);
+    return ceiling / 2 + (random * ceiling) / 2;
+  }
+
+  /** Somebody answered: what was waited for so long is there, so the next pause is no longer than this. */
+  ease(longest: number): void {
+    this.#ceiling = Math.min(this.#ceiling, longest);
   }
 
   /** The connection held: the next pause is short again. */

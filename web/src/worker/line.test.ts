@@ -86,7 +86,7 @@ describe('line', () => {
     expect(bench.told).toEqual(['lost 1006']);
     const began = bench.time;
     const pauses: number[] = [];
-    while (bench.time - began < 70_000) {
+    while (bench.time - began < 120_000) {
       const from = bench.time;
       const { length } = bench.tries;
       while (bench.tries.length === length) await bench.pass(50);
@@ -112,6 +112,27 @@ describe('line', () => {
     const again = bench.time;
     await bench.pass(5000);
     expect(bench.last.at - again).toBe(500);
+  });
+
+  test('who has lost the seat joins again soon, however long it was waited for', async () => {
+    const bench = new Bench('a');
+    bench.line.open();
+    await bench.lose(20_000);
+    const began = bench.time;
+    while (bench.time - began < 120_000) {
+      const { length } = bench.tries;
+      while (bench.tries.length === length) await bench.pass(50);
+      bench.last.events.closed(1006);
+    }
+    await bench.pass(LONGEST_FOR_KEYS);
+    bench.last.events.opened();
+    for (const pause of [LONGEST_FOR_A_SEAT, 2 * LONGEST_FOR_A_SEAT]) {
+      const from = bench.time;
+      bench.line.again({ fresh: true });
+      await bench.pass(pause);
+      expect(bench.last.at - from).toBe(pause);
+      bench.last.events.opened();
+    }
   });
 
   test('a try that hangs is given up, and what it says later is not heard', async () => {

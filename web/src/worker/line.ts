@@ -56,7 +56,7 @@ const SEND_BUFFER = 4 * 1024 * 1024;
 /** How long one try may take: when a network comes back, the next try is there sooner than a stuck one. */
 const TRY_TIME = 3000;
 /** A connection that held this long was a good one: the next pause is short again. */
-const HELD = 10_000;
+const HELD = 3000;
 /** How long after a loss somebody may still keep the seat: a relay that is being restarted may take its time. */
 const SEAT_KEPT = 60_000;
 /** The longest pause that a relay which goes away may ask for. */
@@ -78,6 +78,8 @@ export class Line {
   #cancel: (() => void) | undefined;
   /** Ends a pause at once; there while one lasts. */
   #hurry: (() => void) | undefined;
+  /** What the last connection was for. */
+  #fresh = true;
   #openedAt: number | undefined;
   #lostAt = 0;
   #closing: number | undefined;
@@ -106,6 +108,8 @@ export class Line {
       this.#openedAt = undefined;
       this.#lostAt = now;
     }
+    if (attempt.fresh && !this.#fresh) this.#backoff.ease(LONGEST_FOR_A_SEAT);
+    this.#fresh = attempt.fresh;
     const forSeat = now - this.#lostAt < SEAT_KEPT ? LONGEST_FOR_A_SEAT : LONGEST_FOR_KEYS;
     const pause = Math.max(this.#backoff.next(this.#world.random(), attempt.fresh ? LONGEST : forSeat), this.#asked());
     const generation = this.#generation;
