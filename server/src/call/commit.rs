@@ -33,11 +33,12 @@ impl Call {
         if let Some(reign) = &mut self.reign {
             reign.last = Last::Count(epoch.count());
         }
-        for joined in add {
-            if let Some(member) = self.members.get_mut(&joined) {
+        for joined in &add {
+            if let Some(member) = self.members.get_mut(joined) {
                 member.committed = true;
             }
         }
+        let passed = self.passed_by(&add);
         for (joined, reason) in crossed {
             self.tell_left(step, joined, reason);
         }
@@ -45,8 +46,21 @@ impl Call {
             let code = if lost.contains(&joined) { Code::LostSeat } else { Code::Removed };
             self.remove(step, joined, code);
         }
+        for joined in passed {
+            if let Some(connection) = self.members.get(&joined).and_then(Member::connection) {
+                step.close(connection, Code::LostSeat);
+            }
+            self.depart(step, joined, LeftReason::Closed);
+        }
         self.ensure_lead(step);
         Ok(())
+    }
+
+    /// Rosters grow by order of joining: whoever waits with a lower number than one that came in can only join again.
+    fn passed_by(&self, add: &[Joined]) -> Vec<Joined> {
+        let highest = add.iter().max();
+        let waiting = self.members.values().filter(|member| !member.committed && member.is_present());
+        waiting.map(|member| member.joined).filter(|joined| Some(joined) < highest).collect()
     }
 
     fn check_commit(&self, from: Joined, commit: &Commit) -> Result<(), Refused> {

@@ -9,6 +9,7 @@ use super::{
     alive::first_alive,
     call::{Call, Ctx},
     epoch::{Epochs, Held},
+    lease::Lease,
     output::{EpochInfo, Event, KeyUpdate},
     roster::Roster,
 };
@@ -130,7 +131,10 @@ impl Call {
         let me = self.me.joined;
         let (running, mut epochs, mut trail) = match self.group.take() {
             Some(group) => (Some(group.session), group.epochs, group.trail),
-            None => (None, Epochs::default(), Trail::new(ctx, epoch, me)),
+            None => {
+                self.lease = Lease::new(ctx.now);
+                (None, Epochs::default(), Trail::new(ctx, epoch, me))
+            }
         };
         #[cfg(feature = "audit")]
         session.iter_mut().for_each(|session| ctx.hoard.keep(session));

@@ -277,6 +277,8 @@ impl Call {
         reign.last = ctx.now;
         reign.session = Some(session);
         reign.tip = tip.clone();
+        // Whoever waits with a lower number can only join again: the relay sees to it.
+        reign.waiting.retain(|joined| Some(*joined) > tip.roster.highest());
         let staged =
             Staged { tip, cause: commit.cause, session: inbound, index, added, removed, since: ctx.now, upload };
         reign.staged.push_back(staged);
