@@ -29,6 +29,7 @@ pub use log::{LOG_BYTES, LOG_EVENTS, LOG_TIME};
 pub use member::{GRACE, LINGER};
 pub use pool::BATCHES;
 pub use restore::{HIGHEST_JOINED, HIGHEST_TERM, REMOVED, RESTORE_UNTIL, SETTLE};
+pub use resume::{RESUMES, RESUMES_WITHIN};
 pub use silence::{DEPOSAL_PAUSE, DEPOSALS_WITHIN, FROZEN, LEAD_SILENCE, SUSPECTS};
 
 use conclave_shared::{
@@ -49,6 +50,7 @@ use self::{
     log::Log,
     member::{Member, Unfit},
     restore::Origin,
+    resume::Expelled,
     silence::Deposals,
 };
 
@@ -65,6 +67,7 @@ pub struct Call {
     reign: Option<Reign>,
     deposals: Deposals,
     origin: Origin,
+    expelled: Expelled,
     log: Log,
     /// The time of the last input.
     seen: Timestamp,
@@ -85,6 +88,7 @@ impl Call {
             reign: None,
             deposals: Deposals::default(),
             origin: Origin::Fresh,
+            expelled: Expelled::default(),
             log: Log::default(),
             seen: Timestamp::ZERO,
         }

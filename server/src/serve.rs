@@ -81,15 +81,27 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: impl Future<Ou
 async fn sweep(calls: &Calls) {
     let mut every = tokio::time::interval(SWEEP);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut last, mut waited) = (Instant::now(), false);
+    let mut rounds = Rounds { last: Instant::now(), waited: false };
     loop {
         every.tick().await;
-        let late = last.elapsed() > 2 * SWEEP;
-        last = Instant::now();
-        waited = late && !waited;
-        if !waited {
+        if rounds.go(Instant::now()) {
             calls.sweep();
         }
+    }
+}
+
+/// Which rounds of waking calls are left out.
+struct Rounds {
+    last: Instant,
+    waited: bool,
+}
+
+impl Rounds {
+    fn go(&mut self, now: Instant) -> bool {
+        let late = now.duration_since(self.last) > 2 * SWEEP;
+        self.last = now;
+        self.waited = late && !self.waited;
+        !self.waited
     }
 }
 
@@ -175,5 +187,21 @@ async fn http_connection(stream: TcpStream, router: Router, peer: Peer, header_t
         .await;
     if let Err(error) = served {
         tracing::trace!(%error, "HTTP connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_pause_one_round_is_left_out_and_a_slow_relay_still_goes_on() {
+        let began = Instant::now();
+        let mut rounds = Rounds { last: began, waited: false };
+        assert!(rounds.go(began + SWEEP));
+        assert!(!rounds.go(began + 30 * SWEEP));
+        assert!(rounds.go(began + 31 * SWEEP));
+        let slow: Vec<bool> = (0..4).map(|round| rounds.go(began + (40 + 10 * round) * SWEEP)).collect();
+        assert_eq!(slow, [false, true, false, true]);
     }
 }

@@ -105,7 +105,10 @@ impl Call {
 
     /// Takes a member out of the committed ones, and off its connection or its seat if it has one still.
     fn remove(&mut self, step: &mut Step, joined: Joined, code: Code) {
-        if self.members.get(&joined).is_some_and(Member::is_present) {
+        if let Some(member) = self.members.get(&joined).filter(|member| member.is_present()) {
+            if code == Code::Removed && member.connection().is_none() {
+                self.expelled.add(member, step.now, self.config.members);
+            }
             self.tell_left(step, joined, LeftReason::Removed);
             if let Some(connection) = self.end(step.now, joined, LeftReason::Removed).flatten() {
                 step.close(connection, code);

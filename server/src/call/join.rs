@@ -16,6 +16,7 @@ use super::{
     Call, ConnectionId, JoinRequest, Refused, Step,
     member::{Member, Presence},
     pool::KeyPool,
+    resume::Resumes,
 };
 
 /// A join whose every signature verified.
@@ -117,6 +118,7 @@ impl Call {
             committed: false,
             presence: Presence::Here(connection),
             received: 0,
+            resumes: Resumes::default(),
             welcomed: at.1,
         };
         let claim = member.claim();

@@ -10,7 +10,7 @@ use conclave_shared::{
 };
 use std::time::Duration;
 
-use super::{ConnectionId, pool::KeyPool};
+use super::{ConnectionId, pool::KeyPool, resume::Resumes};
 
 /// How long a member that went before it was committed is remembered with its seat: its `left` and the commit that adds
 /// it may have crossed on the wire, and a commit that names it must still mean the same device and seat to all.
@@ -66,6 +66,7 @@ pub(super) struct Member {
     pub(super) presence: Presence,
     /// Messages that were taken in since it was welcomed.
     pub(super) received: u64,
+    pub(super) resumes: Resumes,
     /// The newest event that its `welcome` included: nothing before it was ever its own to hear.
     pub(super) welcomed: Sequence,
 }

@@ -25,6 +25,7 @@ impl Call {
             self.depart(step, joined, LeftReason::Closed);
         }
         self.members.retain(|_, member| member.forget_at().is_none_or(|at| at > step.now));
+        self.expelled.expire(step.now);
         self.log.expire(step.now);
     }
 

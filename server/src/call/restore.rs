@@ -26,6 +26,7 @@ use super::{
     lead::{Last, Reign},
     member::{Member, Presence},
     pool::KeyPool,
+    resume::Resumes,
 };
 
 /// How long after its start a relay takes seats that it does not know: clients come back within seconds, and later a
@@ -251,6 +252,7 @@ impl Call {
             committed: true,
             presence: Presence::Here(connection),
             received: 0,
+            resumes: Resumes::default(),
             welcomed: at.1,
         };
         let claim = member.claim();

@@ -62,6 +62,8 @@ impl Call {
     pub(super) fn suspect(&mut self, step: &mut Step, from: Joined, term: Term) {
         if let Some(reign) = self.reign.as_mut().filter(|reign| reign.term == term && reign.joined != from) {
             reign.suspects.insert(from);
+            // A reign may be long and many come and go in it.
+            reign.suspects.retain(|joined| self.members.contains_key(joined));
         }
         self.watch_lead(step);
     }

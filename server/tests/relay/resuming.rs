@@ -189,7 +189,8 @@ async fn who_sent_too_fast_comes_back_to_its_seat() {
 async fn a_seat_that_nobody_comes_back_to_is_given_up() {
     let relay = Relay::start().await;
     let mut pair = relay.call().await;
-    let (third, _) = relay.member(3).await;
+    let (third, welcome) = relay.member(3).await;
+    let seated = Seated::new(3, &welcome);
     drop(third);
     let away = pair.lead.until(|message| matches!(message, ToClient::Away(_))).await;
     assert!(matches!(away, ToClient::Away(away) if away.reason == AwayReason::Dropped));
@@ -202,7 +203,29 @@ async fn a_seat_that_nobody_comes_back_to_is_given_up() {
         }
     };
     assert_eq!(left.joined, Joined(3));
+    let mut late = seated.resume(&relay).await;
+    assert_eq!(late.refused().await, Code::LostSeat);
     assert!(began.elapsed() > Duration::from_secs(8) && began.elapsed() < Duration::from_secs(12));
+}
+
+#[tokio::test]
+async fn a_call_that_everybody_dropped_out_of_ends_and_makes_room() {
+    let relay = Relay::with(|config| config.limits.calls = 1).await;
+    let (only, welcome) = relay.member(1).await;
+    let mut seated = Seated::new(1, &welcome);
+    drop(only);
+    let another = conclave_shared::id::CallName::new("another").expect("a name");
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let mut back = seated.resume(&relay).await;
+    assert!(matches!(back.recv().await, ToClient::Resumed(_)), "as long as its time runs");
+    let lead = back.until(|message| matches!(message, ToClient::Lead(lead) if lead.term == Term(2))).await;
+    if let ToClient::Lead(lead) = lead {
+        seated.after = lead.at;
+    }
+    drop(back);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(seated.resume(&relay).await.refused().await, Code::LostSeat);
+    relay.joined(&another, 2).await;
 }
 
 #[tokio::test]

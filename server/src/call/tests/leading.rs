@@ -159,6 +159,22 @@ fn who_is_removed_gets_the_commit_then_the_close() {
 }
 
 #[test]
+fn who_waits_below_one_that_came_in_is_told_to_join_again() {
+    let mut room = Room::new();
+    for connection in 1..=4 {
+        room.member(connection);
+    }
+    room.close(3);
+    room.forget();
+    room.commit(1, (1, 0), &[1, 4], &[]);
+    assert_eq!(room.errors(2), [Code::LostSeat]);
+    assert_eq!(room.closed, BTreeMap::from([(2, Code::LostSeat)]));
+    assert_eq!(names(&room.take(4)), ["commit", "left", "left"], "the one that was away, too");
+    room.commit(1, (1, 1), &[], &[]);
+    assert_eq!(names(&room.take(4)), ["commit"]);
+}
+
+#[test]
 fn a_lead_may_remove_itself_and_the_next_is_named() {
     let mut room = Room::new();
     room.member(1);

@@ -6,6 +6,7 @@ use conclave_shared::{
 };
 
 use super::*;
+use crate::call::{RESUMES, RESUMES_WITHIN};
 
 /// One and two are committed, one leads, three waits.
 fn three() -> Room {
@@ -311,9 +312,44 @@ fn who_is_removed_while_away_is_gone_at_once() {
     let inbox = room.take(3);
     assert_eq!(names(&inbox), ["commit", "left"]);
     assert!(matches!(inbox[1], ToClient::Left(left) if left.reason == LeftReason::Removed));
+    resume(&mut room, 11, Resume { signature: spoiled(second.message(11).signature), ..second.message(11) });
+    assert_eq!(room.errors(11), [Code::LostSeat], "nobody else learns of it");
+    second.resume(&mut room, 12);
+    assert_eq!(room.errors(12), [Code::Removed], "it was sent away and is not to join afresh by itself");
+    assert_eq!(room.member(4).seat, Seat(1), "the seat is free");
+    room.pass(GRACE);
+    second.resume(&mut room, 13);
+    assert_eq!(room.errors(13), [Code::LostSeat]);
+}
+
+#[test]
+fn who_was_taken_for_gone_while_away_may_join_afresh() {
+    let mut room = three();
+    let second = seated(&mut room, 2);
+    room.close(2);
+    room.say(1, Commit { lost: vec![Joined(2)], ..commit((1, 1), &[], &[2], &[]) });
     second.resume(&mut room, 12);
     assert_eq!(room.errors(12), [Code::LostSeat]);
-    assert_eq!(room.member(4).seat, Seat(1), "the seat is free");
+}
+
+#[test]
+fn a_member_that_does_nothing_but_come_and_go_loses_its_seat() {
+    let mut room = three();
+    let second = seated(&mut room, 2);
+    let from = 20;
+    for n in 0..u64::from(RESUMES) {
+        second.resume(&mut room, from + n);
+        assert!(received(&room.take(from + n)) == 0);
+    }
+    room.pass(RESUMES_WITHIN);
+    for n in 0..u64::from(RESUMES) {
+        second.resume(&mut room, from + 20 + n);
+        assert!(received(&room.take(from + 20 + n)) == 0);
+    }
+    room.forget();
+    second.resume(&mut room, from + 40);
+    assert_eq!(room.errors(from + 40), [Code::LostSeat]);
+    assert_eq!(names(&room.take(1)), ["away", "left"]);
 }
 
 #[test]
