@@ -2,13 +2,14 @@
 
 PORT ?= 8080
 
-.PHONY: help run test load bench setup
+.PHONY: help run test load bench fuzz setup
 
 help:
 	@echo "make run     a call on this machine: relay, page and lead bot on 127.0.0.1 (PORT=8080)"
 	@echo "make test    every test, with the time each step took"
 	@echo "make load    a hundred members joining and leaving for a minute (MEMBERS= CHURN= DURATION= CALLS=)"
 	@echo "make bench   what joining, leaving, sealing and a change of lead cost at 2 to 1,000 members"
+	@echo "make fuzz    libFuzzer on every decoder and a whole session, ten minutes each (FUZZ_SECONDS= TARGETS=)"
 	@echo "make setup   only install what the others need"
 
 run:
@@ -22,6 +23,9 @@ load:
 
 bench:
 	@.ci/bench
+
+fuzz:
+	@.ci/fuzz
 
 setup:
 	@.ci/setup test

@@ -83,6 +83,7 @@ impl Call {
         let due = self.world.members[LEAD].session.next_timer();
         assert!(!matches!(due, Some((_, Timer::ReadyKeys))), "the lead has drawn all ready keys");
         self.world.wire.clear();
+        self.world.said.clear();
         self.world.costs.clear();
         for member in &mut self.world.members {
             member.events.clear();
