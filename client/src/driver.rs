@@ -162,6 +162,8 @@ struct Run<O> {
 }
 
 /// What the one wait came to.
+// Made and consumed at once: never stored, so its size costs nothing.
+#[allow(clippy::large_enum_variant)]
 enum Woken {
     Input(Input),
     /// Nothing that the session need know.

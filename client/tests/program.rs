@@ -233,18 +233,45 @@ async fn on_request_the_lines_are_words_without_colours() {
 }
 
 #[tokio::test]
-async fn a_lead_bot_comes_back_when_the_relay_does() {
+async fn a_lead_bot_and_a_member_come_back_when_the_relay_does_with_the_same_key() {
     let relay = Relay::start().await;
     let address = relay.address.to_string();
     let mut lead = Running::start(stay("lead", &relay, &[]));
-    let first = lead.line("epoch").await;
+    lead.line("epoch").await;
+    let mut join = Running::start(stay("join", &relay, &["--user", "Anna"]));
+    join.line("active").await;
     relay.stop().await;
-    assert_eq!(lead.line("link").await, "rejoining");
+    for program in [&mut lead, &mut join] {
+        assert_eq!(program.line("link").await, "down");
+    }
     let _relay = Relay::start_at(&address).await;
-    let second = lead.line("epoch").await;
-    assert_eq!(second["cause"], "start");
-    assert_eq!(second["members"][0]["ed25519"], first["members"][0]["ed25519"], "the same device");
-    assert_ne!(second["fingerprint"], first["fingerprint"]);
+    for program in [&mut lead, &mut join] {
+        assert_eq!(program.line("link").await, "up");
+    }
+    // Nobody was replaced: the first key after that of the join is the one without the leaver.
+    join.signal("INT").await;
+    assert_eq!(lead.line("epoch").await["cause"], "leave");
+    assert_eq!(join.ended().await, (Some(0), String::new()));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn whoever_stops_it_while_the_relay_is_away_does_not_wait() {
+    let relay = Relay::start().await;
+    let mut lead = Running::start(stay("lead", &relay, &["--text"]));
+    let mut said = String::new();
+    let mut until = async |lead: &mut Running, part: &str| {
+        while !said.contains(part) {
+            said += &timeout(PATIENCE, lead.lines.next_line()).await.expect("a line").expect("text").expect("more");
+        }
+    };
+    until(&mut lead, "active").await;
+    relay.stop().await;
+    until(&mut lead, "connection lost; keys are kept, looking for the relay").await;
+    let asked = std::time::Instant::now();
+    lead.signal("INT").await;
+    assert_eq!(lead.ended().await, (Some(0), String::new()));
+    assert!(asked.elapsed() < std::time::Duration::from_secs(2), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

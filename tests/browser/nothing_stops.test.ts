@@ -9,13 +9,16 @@ import { pause, Relay, say, until } from './lib/programs.ts';
 
 /** A picture that stands still for longer is frozen to whoever looks at it. */
 const FROZEN = 1500;
+/** Windows that cost little to draw. */
+const SMALL = { width: 800, height: 600 };
 
 let relay: Relay;
 let browser: Browser;
 
 beforeAll(async () => {
   relay = await Relay.start();
-  browser = await openBrowser();
+  // Four pages encode and decode twelve pictures: what is measured is the call, not the machine.
+  browser = await openBrowser({ rate: 8 });
 });
 
 afterAll(async () => {
@@ -32,7 +35,7 @@ async function flowing(people: readonly Person[], when: string): Promise<void> {
     expect(seen).toHaveLength(people.length - 1);
     for (const { still, shown } of seen) {
       expect(still).toBeLessThan(FROZEN);
-      expect(shown).toBeGreaterThan(20);
+      expect(shown).toBeGreaterThan(10);
     }
   }
 }
@@ -43,14 +46,15 @@ async function watch(people: readonly Person[]): Promise<void> {
 
 test('the tab of the lead is killed in a call of four without a bot: nobody’s picture freezes, and all see who leads now', async () => {
   const people: Person[] = [];
-  for (const name of ['Ana', 'Ben', 'Cleo', 'Dora']) people.push(await Person.join(browser, relay, 'killed', name));
+  for (const name of ['Ana', 'Ben', 'Cleo', 'Dora']) people.push(await Person.join(browser, relay, 'killed', name, { viewport: SMALL }));
   for (const person of people) await person.decrypts(3, 40_000);
   const [ana, ...others] = people as [Person, Person, Person, Person];
   const [ben] = others;
   for (const person of others) expect((await person.leads()).map((text) => text.slice(0, 3))).toEqual(['Ana', 'Ana']);
   const before = await Promise.all(others.map((person) => person.counted()));
   await watch(others);
-  await pause(2000);
+  await pause(4000);
+  await flowing(others, 'before it');
   await ana.crash();
   const killed = performance.now();
   for (const person of others) {
@@ -70,7 +74,7 @@ test('the tab of the lead is killed in a call of four without a bot: nobody’s 
   await flowing(others, 'through it all');
   const after = await Promise.all(others.map((person) => person.counted()));
   for (const [i, { decoded, undecryptable }] of after.entries()) {
-    expect(decoded - (before[i]?.decoded ?? 0)).toBeGreaterThan(200);
+    expect(decoded - (before[i]?.decoded ?? 0)).toBeGreaterThan(100);
     expect(undecryptable).toBe(0);
   }
   expect(new Set(await Promise.all(others.map((person) => person.code()))).size).toBe(1);
@@ -79,8 +83,8 @@ test('the tab of the lead is killed in a call of four without a bot: nobody’s 
 
 test('a page whose network goes for five seconds says so, comes back to the same key, and no picture stops', async () => {
   const network = await Network.to(relay);
-  const ana = await Person.join(browser, relay, 'gap', 'Ana');
-  const ben = await Person.join(browser, relay, 'gap', 'Ben', { via: network.url });
+  const ana = await Person.join(browser, relay, 'gap', 'Ana', { viewport: SMALL });
+  const ben = await Person.join(browser, relay, 'gap', 'Ben', { via: network.url, viewport: SMALL });
   const people = [ana, ben];
   for (const person of people) await person.decrypts(1);
   await pause(2000);
@@ -118,8 +122,8 @@ test('a page whose network goes for five seconds says so, comes back to the same
 
 test('a page whose seat is gone joins again by itself', async () => {
   const network = await Network.to(relay);
-  const ana = await Person.join(browser, relay, 'lost', 'Ana');
-  const ben = await Person.join(browser, relay, 'lost', 'Ben', { via: network.url });
+  const ana = await Person.join(browser, relay, 'lost', 'Ana', { viewport: SMALL });
+  const ben = await Person.join(browser, relay, 'lost', 'Ben', { via: network.url, viewport: SMALL });
   await ben.decrypts(1);
   network.cut();
   await until('Ana alone', 20_000, async () => (await ana.page.locator('.person').count()) === 1);

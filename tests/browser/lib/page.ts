@@ -16,17 +16,18 @@ const FLAGS = [
   '--disable-component-update',
   '--disable-sync',
   '--autoplay-policy=no-user-gesture-required',
-  '--use-fake-device-for-media-stream=fps=15',
   '--allow-loopback-in-peer-connection',
   // A name for the relay that browsers do not take for this machine.
   `--host-resolver-rules=MAP ${FOREIGN_NAME} 127.0.0.1`,
 ];
 
-/** Starts the browser. With `camera: false` it refuses camera and microphone, as a person may. */
-export async function openBrowser({ camera = true } = {}): Promise<Browser> {
+/** Starts the browser. With `camera: false` it refuses camera and microphone, as a person may. `rate`: pictures a second. */
+export async function openBrowser({ camera = true, rate = 15 } = {}): Promise<Browser> {
   const permission = camera ? ['--use-fake-ui-for-media-stream'] : ['--deny-permission-prompts'];
-  return chromium.launch({ executablePath: CHROMIUM, headless: true, chromiumSandbox: false, args: [...FLAGS, ...permission] });
+  return chromium.launch({ executablePath: CHROMIUM, headless: true, chromiumSandbox: false, args: [...FLAGS, `--use-fake-device-for-media-stream=fps=${rate}`, ...permission] });
 }
+
+const DESK = { width: 1280, height: 800 };
 
 /** How a page is opened. */
 export interface OpenOptions {
@@ -34,6 +35,8 @@ export interface OpenOptions {
   readonly before?: () => void;
   /** Where the relay is reached, if not at its own address: it gives pages from elsewhere no token, so they bring one. */
   readonly via?: string;
+  /** How large the window is. */
+  readonly viewport?: { readonly width: number; readonly height: number };
 }
 
 /** What a page shows of one person. */
@@ -74,8 +77,8 @@ export class Person {
   }
 
   /** Opens the page of a call. */
-  static async open(browser: Browser, relay: Relay, call: string, name: string, { before, via = relay.url }: OpenOptions = {}): Promise<Person> {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+  static async open(browser: Browser, relay: Relay, call: string, name: string, { before, via = relay.url, viewport = DESK }: OpenOptions = {}): Promise<Person> {
+    const context = await browser.newContext({ viewport });
     if (before) await context.addInitScript(before);
     await context.addInitScript(rememberConnections);
     const person = new Person(name, context, await context.newPage());
