@@ -236,7 +236,12 @@ impl Driver {
                         Err(_) => Told::Close(true),
                     });
                 }
-                output => told.extend(self.tell(output)),
+                output @ (Output::Send(_)
+                | Output::Keys(_)
+                | Output::Event(_)
+                | Output::Persist(_)
+                | Output::Connect
+                | Output::Close) => told.extend(self.tell(output)),
             }
         }
         told
