@@ -25,6 +25,7 @@ mod tests;
 pub use io::{Admission, CallConfig, CallInput, CallOutput, ConnectionId, JoinRequest, RestoreRequest, ResumeRequest};
 #[cfg(feature = "net")]
 pub(crate) use join::version_sentence;
+pub use lead::{Last, Standing, successor};
 pub use log::{LOG_BYTES, LOG_EVENTS, LOG_TIME};
 pub use member::{GRACE, LINGER};
 pub use pool::BATCHES;

@@ -33,6 +33,10 @@ mod reign;
 mod request;
 mod resume;
 mod roster;
+#[cfg(not(feature = "audit"))]
+mod rules;
+#[cfg(feature = "audit")]
+pub mod rules;
 mod succession;
 pub mod timer;
 

@@ -1,7 +1,7 @@
 //! Who leads, and the one-time keys that a lead is given.
 
 use conclave_shared::{
-    id::{Joined, Term},
+    id::{Joined, Role, Term},
     time::Timestamp,
     wire::{Claimed, ClaimedKey, KeysLow, Lead, ToClient, code::Code},
 };
@@ -27,7 +27,7 @@ pub(super) struct Reign {
 
 /// The count of the last epoch that a lead committed in its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Last {
+pub enum Last {
     /// It has committed none.
     None,
     /// This one.
@@ -37,7 +37,9 @@ pub(super) enum Last {
 }
 
 impl Last {
-    pub(super) fn is_followed_by(self, count: u32) -> bool {
+    /// Whether this count comes next.
+    #[must_use]
+    pub fn is_followed_by(self, count: u32) -> bool {
         match self {
             Self::None => count == 0,
             Self::Count(last) => last.checked_add(1) == Some(count),
@@ -50,6 +52,36 @@ impl Reign {
     pub(super) const fn new(now: Timestamp, term: Term, joined: Joined, last: Last) -> Self {
         Self { term, joined, last, heard: now, suspects: BTreeSet::new() }
     }
+}
+
+/// What counts of a member when a lead is to be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its order number.
+    pub joined: Joined,
+    /// Its role.
+    pub role: Role,
+    /// A lead committed it.
+    pub committed: bool,
+    /// It has its seat, connected or not.
+    pub present: bool,
+    /// It is connected, may lead and does not do so already.
+    pub fit: bool,
+}
+
+/// Who is named as lead, and whether that begins another life of the call.
+pub fn successor(members: impl Iterator<Item = Standing> + Clone) -> Option<(Joined, bool)> {
+    let fit = || members.clone().filter(|member| member.fit);
+    let committed = fit().filter(|member| member.committed).min_by_key(|member| (member.role, member.joined));
+    if let Some(member) = committed {
+        return Some((member.joined, false));
+    }
+    if members.clone().any(|member| member.committed && member.present) {
+        return None;
+    }
+    // A role counts only as committed: another life begins with the first to come, for rosters grow by order of
+    // joining and a lead that came later could never add those before it.
+    fit().map(|member| member.joined).min().map(|joined| (joined, true))
 }
 
 impl Call {
@@ -77,17 +109,13 @@ impl Call {
     /// if nobody committed can come back either: the call is theirs.
     pub(super) fn successor(&self) -> Option<(Joined, bool)> {
         let lead = self.reign.as_ref().map(|reign| reign.joined);
-        let fit = || self.members.values().filter(|member| member.is_fit() && Some(member.joined) != lead);
-        let committed = fit().filter(|member| member.committed).min_by_key(|member| (member.role, member.joined));
-        if let Some(member) = committed {
-            return Some((member.joined, false));
-        }
-        if self.members.values().any(|member| member.committed && member.is_present()) {
-            return None;
-        }
-        // A role counts only as committed: another life begins with the first to come, for rosters grow by order of
-        // joining and a lead that came later could never add those before it.
-        fit().map(|member| member.joined).min().map(|joined| (joined, true))
+        successor(self.members.values().map(|member| Standing {
+            joined: member.joined,
+            role: member.role,
+            committed: member.committed,
+            present: member.is_present(),
+            fit: member.is_fit() && Some(member.joined) != lead,
+        }))
     }
 
     /// The lead asks for one one-time key of each of these members.

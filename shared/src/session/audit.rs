@@ -2,6 +2,10 @@
 //!
 //! A hoarding device gives up its own forward secrecy and nobody else's. This is for load tests and simulations.
 
+mod roster;
+
+pub use roster::SymbolicRoster;
+
 use super::Session;
 use crate::{
     crypto::{group::InboundGroup, schedule::EpochSecret},

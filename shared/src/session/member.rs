@@ -10,6 +10,7 @@ use super::{
     group::{Group, Install},
     output::{EndReason, KeyMissing, Output},
     roster::Roster,
+    rules::{Step, comes_next, may_commit, suits},
 };
 use crate::{
     crypto::{
@@ -24,7 +25,7 @@ use crate::{
     wire::{
         Blob, Broadcast, Committed, Olm, OlmMessage,
         code::Code,
-        sealed::{Cause, CommitBody, Content, Grant, OlmContext, OlmEnd, OlmType, SecretBlob, SessionBody},
+        sealed::{CommitBody, Content, Grant, OlmContext, OlmEnd, OlmType, SecretBlob, SessionBody},
         signed::{Body, Signed, Speaker, body_bytes, sha256, verify},
     },
 };
@@ -39,7 +40,7 @@ impl Call {
     /// The lead moved the call on, as the relay says.
     pub(super) fn on_commit(&mut self, ctx: &mut Ctx<'_>, event: Committed) -> Result<(), EndReason> {
         let epoch = event.epoch;
-        let lawful = self.lead == Some((epoch.term(), event.from));
+        let lawful = may_commit(self.lead, event.from, epoch);
         let result = if self.group.is_some() || event.from == self.me.joined {
             let removed = lawful && event.remove.contains(&self.me.joined);
             let result = if removed { Ok(()) } else { self.follow(ctx, &event) };
@@ -84,7 +85,7 @@ impl Call {
     /// A member follows a commit, if it comes from the lead and next.
     fn follow(&mut self, ctx: &mut Ctx<'_>, event: &Committed) -> Result<(), SecurityEvent> {
         let Committed { from, epoch, .. } = *event;
-        if self.lead != Some((epoch.term(), from)) {
+        if !may_commit(self.lead, from, epoch) {
             return Err(SecurityEvent::CommitByOther { from, epoch });
         }
         if from == self.me.joined {
@@ -93,13 +94,12 @@ impl Call {
         }
         let Some(group) = &mut self.group else { return Ok(()) };
         let current = group.epoch;
-        let next = if current.term() == epoch.term() { current.next() } else { Some(Epoch::first(epoch.term())) };
         let settling = self.settled_at.is_some_and(|since| ctx.now.since(since) < ctx.config.absent);
         if epoch <= current && settling {
             // After a restart of the relay the lead sends again what some have got already.
             return Ok(());
         }
-        if next != Some(epoch) {
+        if !comes_next(current, epoch) {
             return Err(SecurityEvent::EpochOutOfOrder { epoch, current });
         }
         let followed = match &event.broadcast {
@@ -124,7 +124,8 @@ impl Call {
         let text = group.session.decrypt(group.index, &message.0).map_err(|_| CommitError::Undecryptable)?;
         let body = parse_commit(&text)?;
         let index = group.index.checked_add(1);
-        if !body.cause.ratchets() || !body.remove.is_empty() || body.add.is_empty() {
+        let step = Step::Ratchet { adds: !body.add.is_empty(), removes: !body.remove.is_empty() };
+        if !suits(step, body.cause, epoch) {
             return Err(CommitError::Binding);
         }
         if body.session != group.session.id() || Some(body.index) != index {
@@ -158,7 +159,7 @@ impl Call {
             .map_err(|_| CommitError::Signature)?;
         let (text, session, n) = self.open_broadcast(&key, (from, epoch), signed)?;
         let body = parse_commit(text.get().as_bytes())?;
-        if body.cause.ratchets() || (body.cause == Cause::LeadChange) != (epoch.count() == 0) {
+        if !suits(Step::Session, body.cause, epoch) {
             return Err(CommitError::Binding);
         }
         if body.session != session.id() || body.index != session.index() {
@@ -198,7 +199,7 @@ impl Call {
             return Err(CommitError::Undecryptable);
         };
         let bound = body.call == self.name && body.instance == *instance && body.epoch == epoch && body.lead == from;
-        if !bound || body.cause == Cause::Start {
+        if !bound {
             return Err(CommitError::Binding);
         }
         if body.prev != *transcript {
@@ -235,7 +236,7 @@ impl Call {
         epoch: Epoch,
         message: &OlmMessage,
     ) -> Result<(), CommitError> {
-        if self.lead != Some((epoch.term(), from)) {
+        if !may_commit(self.lead, from, epoch) {
             return Err(CommitError::Lead);
         }
         let lead = self.claims.verified(from).map_err(|_| CommitError::Lead)?;

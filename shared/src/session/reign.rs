@@ -9,6 +9,7 @@ use super::{
     pulse::Pulse,
     request::Asked,
     roster::Roster,
+    rules,
     timer::{Deadline, Timer},
 };
 use crate::{
@@ -273,7 +274,7 @@ impl Reign {
     /// Why the next epoch begins: the gravest of all reasons.
     pub(super) fn cause(&self, joiners: bool) -> Option<Cause> {
         let removal = self.leaving.values().max().copied();
-        removal.or(self.rotate).or(joiners.then_some(Cause::Join))
+        rules::cause(removal, self.rotate, joiners)
     }
 
     /// An epoch of this reign is installed: wait for the members of the active one that were in time last time.

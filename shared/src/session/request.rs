@@ -10,11 +10,12 @@ use std::{
 use super::{
     call::{Call, Ctx},
     error::{CommitError, InternalError, RosterError, SecurityEvent},
-    group::{Group, Install},
+    group::Install,
     member::{import, unbind},
     output::{EndReason, Event, KeyMissing},
     reign::Claiming,
     roster::{Entry, Roster},
+    rules::has_passed,
     timer::{Deadline, Timer},
 };
 use crate::{
@@ -225,7 +226,7 @@ impl Call {
         let Grant { instance, epoch, transcript, cause, .. } = grant;
         let context = OlmContext { call: &self.name, instance, from: lead.end(), to: self.me.end, epoch };
         unbind(&mut payload, &context, OlmType::Regrant).ok_or(CommitError::Grant)?;
-        let passed = self.lead.is_none_or(|(term, _)| epoch.term() > term) || epoch < group.epoch;
+        let passed = has_passed(self.lead, group.epoch, epoch);
         if echoed != nonce || instance != group.instance || grant.lead != from || passed {
             return Err(CommitError::Binding);
         }
@@ -244,7 +245,7 @@ impl Call {
         if roster.hash() != grant.roster {
             return Err(RosterError::Hash.into());
         }
-        let roster = follows(group, roster, (self.me.joined, from))?;
+        let roster = follows(&group.roster, roster, (self.me.joined, from))?;
         let session = import(grant.session)?;
         let index = session.index();
         let session = Some(session);
@@ -254,11 +255,11 @@ impl Call {
 
 /// A later roster may lack some of those that this device holds, and has newcomers; nobody who was removed comes back, and
 /// nobody is described anew.
-fn follows(group: &Group, roster: Roster, (me, lead): (Joined, Joined)) -> Result<Roster, RosterError> {
-    let highest = group.roster.highest();
+pub(super) fn follows(held: &Roster, roster: Roster, (me, lead): (Joined, Joined)) -> Result<Roster, RosterError> {
+    let highest = held.highest();
     let returns = |entry: &&Entry| {
         let joined = entry.added.joined;
-        let known = group.roster.get(joined);
+        let known = held.get(joined);
         known.map_or(Some(joined) <= highest, |known| known.added != entry.added)
     };
     if let Some(entry) = roster.iter().find(returns) {

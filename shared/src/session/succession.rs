@@ -2,40 +2,29 @@
 
 use super::{
     call::{Call, Ctx},
-    error::SecurityEvent,
     output::{EndReason, Event},
+    rules::{Named, Reigns, Stand, accepts},
 };
-use crate::{
-    id::Term,
-    wire::{Decline, Lead},
-};
-
-/// The highest term that a device without a roster believes: below it, the call can change its lead for ever.
-const TERM_LIMIT: u32 = 1 << 31;
+use crate::wire::{Decline, Lead};
 
 impl Call {
     /// Succession is computed from the roster; the relay only says that it is time.
     pub(super) fn on_lead(&mut self, ctx: &mut Ctx<'_>, event: Lead) -> Result<(), EndReason> {
         let Lead { term, joined, genesis, .. } = event;
-        if self.group.is_some() && Some((term, joined)) == self.lead && !genesis {
-            // A relay that was restarted takes the reign up again.
-            self.confirm(ctx);
-            return Ok(());
-        }
-        let wrong = SecurityEvent::WrongLead { term, named: joined };
-        let current = self.lead.map_or(Term(0), |(term, _)| term);
-        if let Some(group) = &self.group {
-            if Some(term) != current.0.checked_add(1).map(Term) {
-                ctx.alarm(SecurityEvent::WrongTerm { term, current });
+        let stand = match &self.group {
+            Some(group) => Stand::Roster { first: group.roster.first(|joined| self.claims.is_live(joined)) },
+            None => Stand::Newcomer { me: self.me.joined },
+        };
+        match accepts(self.lead, Named { term, joined, genesis }, stand) {
+            Ok(Reigns::Anew) => {}
+            Ok(Reigns::On) => {
+                self.confirm(ctx);
                 return Ok(());
             }
-            if genesis || group.roster.first(|joined| self.claims.is_live(joined)) != Some(joined) {
+            Err(wrong) => {
                 ctx.alarm(wrong);
                 return Ok(());
             }
-        } else if term <= current || term.0 > TERM_LIMIT || (joined == self.me.joined && !genesis) {
-            ctx.alarm(wrong);
-            return Ok(());
         }
         self.lead = Some((term, joined));
         self.reign = None;
