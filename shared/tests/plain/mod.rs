@@ -6,7 +6,7 @@ use conclave_shared::{
         CallName, Epoch, Fingerprint, Joined, RelayInstance, RelayNonce, Role, Seat, Sequence, Term, Transcript,
         UserName,
     },
-    identity::device::Device,
+    identity::device::{Device, DevicePickle},
     session::{
         Profile, Session,
         config::Config,
@@ -33,6 +33,13 @@ const RELAY: RelayInstance = RelayInstance::new([9; 16]);
 pub struct Member {
     pub session: Session,
     pub events: Vec<Event>,
+    /// When each event was told.
+    pub times: Vec<Timestamp>,
+    /// The device as it was when it joined, with all its one-time keys.
+    pub stored: Option<DevicePickle>,
+    /// Every media secret that it was given.
+    #[cfg(feature = "audit")]
+    pub media: Vec<[u8; 32]>,
     pub epochs: BTreeMap<Epoch, (Fingerprint, Transcript)>,
     pub closed: bool,
     pub frames: Frames,
@@ -49,6 +56,11 @@ impl Member {
 
     pub fn alarms(&self) -> Vec<SecurityEvent> {
         self.events.iter().filter_map(|e| if let Event::Security(event) = e { Some(*event) } else { None }).collect()
+    }
+
+    /// When something of this kind was first told.
+    pub fn told(&self, wanted: impl Fn(&Event) -> bool) -> Option<Timestamp> {
+        self.events.iter().zip(&self.times).find(|(event, _)| wanted(event)).map(|(_, at)| *at)
     }
 
     pub fn ended(&self) -> Option<EndReason> {
@@ -76,6 +88,7 @@ pub type Tamper = Box<dyn FnMut(usize, ToClient) -> Vec<ToClient>>;
 
 pub struct World {
     pub now: Timestamp,
+    pub call: CallName,
     pub config: Config,
     pub members: Vec<Member>,
     pub tamper: Tamper,
@@ -87,8 +100,12 @@ pub struct World {
     joins: u64,
     pub lead: Option<(Term, Joined)>,
     term: u32,
+    /// A relay that splits a call takes the commits of a second lead as well.
+    pub also: Option<(Term, Joined)>,
     /// This member's socket closes just before the next commit is sequenced.
     pub crossing: Option<usize>,
+    /// What these members' sessions say goes nowhere: somebody else speaks on their connections.
+    pub muted: BTreeSet<usize>,
     /// So many commits are refused.
     pub refuse_commits: usize,
     /// Joiners and bytes of each commit.
@@ -103,6 +120,7 @@ impl World {
     pub fn new() -> Self {
         Self {
             now: Timestamp::from_millis(1),
+            call: CallName::new("demo").unwrap(),
             config: Config::default(),
             members: Vec::new(),
             tamper: Box::new(|_, message| vec![message]),
@@ -113,7 +131,9 @@ impl World {
             joins: 0,
             lead: None,
             term: 0,
+            also: None,
             crossing: None,
+            muted: BTreeSet::new(),
             refuse_commits: 0,
             commits: Vec::new(),
             costs: Vec::new(),
@@ -128,21 +148,34 @@ impl World {
     }
 
     pub fn join_with(&mut self, device: Device, role: Role) -> usize {
+        let user = format!("user {}", self.members.len());
+        self.join_as(device, role, &user)
+    }
+
+    pub fn join_as(&mut self, device: Device, role: Role, user: &str) -> usize {
         let index = self.members.len();
         let name = |text: &str| UserName::new(text).unwrap();
-        let profile = Profile {
-            call: CallName::new("demo").unwrap(),
-            user: name(&format!("user {index}")),
-            name: name("device"),
-            token: Token("token".into()),
-        };
+        let profile =
+            Profile { call: self.call.clone(), user: name(user), name: name("device"), token: Token("token".into()) };
         let frames = Frames::new(device.ed25519());
         let session = Session::new(device, profile, self.config);
         #[cfg(feature = "audit")]
         let session = hoarding(session);
         let nonce = RelayNonce::new([u8::try_from(index % 256).unwrap(); 32]);
-        let (events, epochs, spent) = (vec![], BTreeMap::new(), Duration::ZERO);
-        let member = Member { session, events, epochs, closed: false, frames, spent, nonce, role };
+        let member = Member {
+            session,
+            events: vec![],
+            times: vec![],
+            stored: None,
+            #[cfg(feature = "audit")]
+            media: vec![],
+            epochs: BTreeMap::new(),
+            closed: false,
+            frames,
+            spent: Duration::ZERO,
+            nonce,
+            role,
+        };
         self.members.push(member);
         let challenge = Challenge { versions: vec![1], nonce, relay: RELAY };
         self.inbox.push_back((index, challenge.into()));
@@ -213,6 +246,7 @@ impl World {
         for output in outputs {
             let member = &mut self.members[index];
             match output {
+                Output::Send(_) if self.muted.contains(&index) => {}
                 Output::Send(message) => {
                     let began = ThreadTime::now();
                     let text = wire::encode(&message);
@@ -227,11 +261,19 @@ impl World {
                             .insert(info.epoch, (info.fingerprint, transcript.unwrap_or(Transcript::new([0; 32]))));
                     }
                     member.events.push(event);
+                    member.times.push(self.now);
                 }
                 // The socket closes behind what was said on it: no real claim names member 0.
                 Output::Close => self.queue.push_back((index, ToRelay::Claim(wire::Claim { of: vec![Joined(0)] }))),
-                Output::Keys(update) => member.frames.apply(update),
-                Output::Persist(_) | Output::Connect => {}
+                Output::Keys(update) => {
+                    #[cfg(feature = "audit")]
+                    if let conclave_shared::session::output::KeyUpdate::Install { media, .. } = &update {
+                        member.media.push(*media.expose());
+                    }
+                    member.frames.apply(update);
+                }
+                Output::Persist(pickle) => drop(member.stored.get_or_insert(pickle)),
+                Output::Connect => {}
             }
         }
         // The transcript is known once the step is over.
@@ -251,12 +293,24 @@ impl World {
         self.seats.insert(joined, seated);
     }
 
-    fn at(&mut self) -> At {
+    /// Something is said on a member's connection, by whoever holds it.
+    pub fn say(&mut self, index: usize, message: impl Into<ToRelay>) {
+        self.queue.push_back((index, message.into()));
+    }
+
+    /// How the relay describes a member.
+    pub fn claim(&self, joined: Joined) -> &MemberClaim {
+        &self.seats[&joined].claim
+    }
+
+    /// The place of the next event in the relay's order.
+    pub fn at(&mut self) -> At {
         self.sequence += 1;
         At(RELAY, Sequence(self.sequence))
     }
 
-    fn all(&mut self, except: Option<Joined>, message: &ToClient) {
+    /// Every member that is connected, but this one, is told.
+    pub fn all(&mut self, except: Option<Joined>, message: &ToClient) {
         for (joined, seated) in self.seats.iter().filter(|(_, seated)| seated.claim.present) {
             if Some(*joined) != except {
                 self.inbox.push_back((seated.at, message.clone()));
@@ -283,7 +337,7 @@ impl World {
                 let keys = claim.of.into_iter().filter_map(|joined| self.take_key(joined)).collect();
                 self.inbox.push_back((index, Claimed { keys }.into()));
             }
-            ToRelay::Commit(commit) if self.lead == Some((commit.epoch.term(), from)) => {
+            ToRelay::Commit(commit) if [self.lead, self.also].contains(&Some((commit.epoch.term(), from))) => {
                 if self.refuse_commits > 0 {
                     self.refuse_commits -= 1;
                     let refusal = wire::Refusal { code: wire::code::Code::OutOfOrder, message: String::new() };
@@ -345,7 +399,7 @@ impl World {
         let members = listed.cloned().collect();
         let welcome = Welcome {
             at: At(RELAY, Sequence(self.sequence)),
-            call: CallName::new("demo").unwrap(),
+            call: self.call.clone(),
             seat,
             joined,
             lead: self.lead,
@@ -364,7 +418,8 @@ impl World {
         }
     }
 
-    fn take_key(&mut self, joined: Joined) -> Option<ClaimedKey> {
+    /// One one-time key of a member, as its lead would be given it.
+    pub fn take_key(&mut self, joined: Joined) -> Option<ClaimedKey> {
         let seated = self.seats.get_mut(&joined)?;
         seated.used += 1;
         let index = (usize::from(seated.used) <= seated.keys.one_time_keys.len()).then_some(seated.used - 1);
