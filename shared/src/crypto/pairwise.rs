@@ -179,6 +179,14 @@ impl Pairwise {
         Ok(Opened { plaintext: Zeroizing::new(plaintext), device_changed: false })
     }
 
+    /// What the Olm library would store of every session, private keys included.
+    #[cfg(feature = "audit")]
+    pub(crate) fn pickles(&self) -> Vec<serde_json::Value> {
+        let theirs = self.theirs.values();
+        let theirs = theirs.flat_map(|theirs| theirs.newest.iter().chain(theirs.older.iter().map(|(_, older)| older)));
+        self.ours.values().chain(theirs).filter_map(|session| serde_json::to_value(session.pickle()).ok()).collect()
+    }
+
     /// Forgets everything about those that are not kept.
     pub fn retain(&mut self, keep: impl Fn(&JoinId) -> bool) {
         self.ours.retain(|peer, _| keep(peer));
