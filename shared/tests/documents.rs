@@ -1,7 +1,11 @@
 //! Tables in `docs/` that are made from the code: they cannot go stale.
 //!
 //! `CONCLAVE_WRITE_DOCS=1 cargo test -p conclave-shared --test documents` writes them anew.
-#![allow(clippy::expect_used)]
+#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "attack/listing.rs"]
+mod listing;
 
 use conclave_shared::wire::code::{Code, Retry};
 use std::{fmt::Write as _, fs, path::PathBuf};
@@ -33,4 +37,18 @@ fn the_protocol_lists_every_code() {
             .expect("a string takes all");
     }
     check("PROTOCOL.md", "codes", &table);
+}
+
+#[test]
+fn the_threats_list_every_attack_with_its_outcome() {
+    for suite in ["relay_attacks", "member_attacks"] {
+        let mut table =
+            String::from("| | what the attacker does | what honest members see | test |\n|---|---|---|---|\n");
+        let attacks = listing::of(suite);
+        assert!(attacks.len() >= 12, "{suite} is read");
+        for listing::Listed { code, does, seen, test } in attacks {
+            writeln!(table, "| {code} | {does} | {seen} | `{test}` |").expect("a string takes all");
+        }
+        check("THREATS.md", suite, &table);
+    }
 }

@@ -298,9 +298,14 @@ impl World {
         self.queue.push_back((index, message.into()));
     }
 
-    /// How the relay describes a member.
-    pub fn claim(&self, joined: Joined) -> &MemberClaim {
-        &self.seats[&joined].claim
+    /// How the relay described a member when it came.
+    pub fn claimed(&self, joined: Joined) -> MemberClaim {
+        let described = self.wire.iter().find_map(|(_, message)| match message {
+            ToClient::Joined(event) if event.member.joined == joined => Some(event.member.clone()),
+            ToClient::Welcome(welcome) => welcome.members.iter().find(|member| member.joined == joined).cloned(),
+            _ => None,
+        });
+        described.expect("somebody was told")
     }
 
     /// The place of the next event in the relay's order.
@@ -445,9 +450,10 @@ impl World {
             self.inbox.push_back((seated.at, wire::decode(&text, 1 << 20).expect("its own message")));
         }
         for joined in &commit.add {
-            self.seats.get_mut(joined).unwrap().claim.committed = true;
+            self.seats.entry(*joined).and_modify(|seated| seated.claim.committed = true);
         }
-        for joined in &commit.remove {
+        // A relay that splits a call has an ear for everybody.
+        for joined in commit.remove.iter().filter(|_| self.also.is_none()) {
             self.seats.remove(joined);
         }
     }
