@@ -1,7 +1,7 @@
 //! A real relay on a free port, and members whose events can be waited for.
 
 // Each test program uses its own part of this. Helpers of tests may fail as tests do.
-#![allow(dead_code, clippy::expect_used)]
+#![allow(dead_code, clippy::expect_used, clippy::panic)]
 
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
@@ -156,15 +156,18 @@ impl Member {
 
     /// Waits for the first event that the function takes.
     pub(crate) async fn until<T>(&mut self, mut take: impl FnMut(&Event) -> Option<T>) -> T {
+        let mut others = Vec::new();
         let waiting = async {
             loop {
                 let event = self.events.next().await.expect("the session is not over");
                 if let Some(taken) = take(&event) {
                     return taken;
                 }
+                others.push(event);
             }
         };
-        timeout(PATIENCE, waiting).await.expect("the event comes")
+        let waited = timeout(PATIENCE, waiting).await;
+        waited.unwrap_or_else(|_| panic!("the event does not come; others did: {others:#?}"))
     }
 
     /// Waits until this device seals under an epoch with so many members, and says which.
