@@ -302,7 +302,8 @@ fn refuse(state: State, Refusal { code, message }: Refusal, out: &mut Vec<Output
     if code.retry() != Retry::GoOn && !seat_stays {
         return Err(EndReason::Closed(code));
     }
-    let refusal_of_a_commit = matches!(code, Code::NotLead | Code::PassedTerm | Code::OutOfOrder);
+    // A commit of a passed term was never sequenced: whoever leads the next term, this device too, begins without it.
+    let refusal_of_a_commit = matches!(code, Code::NotLead | Code::OutOfOrder);
     match &state {
         // Some members may hold the commit that the relay refuses now: nothing can be built beside it.
         State::Seated(call) if refusal_of_a_commit && call.has_staged() => Err(EndReason::OutOfStep),
