@@ -2,7 +2,7 @@
 
 PORT ?= 8080
 
-.PHONY: help run test load bench fuzz setup
+.PHONY: help run test load bench fuzz model setup
 
 help:
 	@echo "make run     a call on this machine: relay, page and lead bot on 127.0.0.1 (PORT=8080)"
@@ -10,6 +10,7 @@ help:
 	@echo "make load    a hundred members joining and leaving for a minute (MEMBERS= CHURN= DURATION= CALLS=)"
 	@echo "make bench   what joining, leaving, sealing and a change of lead cost at 2 to 1,000 members"
 	@echo "make fuzz    libFuzzer on every decoder and a whole session, ten minutes each (FUZZ_SECONDS= TARGETS=)"
+	@echo "make model   every call of up to five members within bounds, with symbols for keys: some minutes"
 	@echo "make setup   only install what the others need"
 
 run:
@@ -26,6 +27,9 @@ bench:
 
 fuzz:
 	@.ci/fuzz
+
+model:
+	@CONCLAVE_MODEL_LARGE=1 cargo test --locked --workspace --test model -- --include-ignored --nocapture --test-threads=1
 
 setup:
 	@.ci/setup test
