@@ -39,6 +39,7 @@ mod rules;
 pub mod rules;
 mod succession;
 pub mod timer;
+mod unsaid;
 
 #[cfg(feature = "audit")]
 pub mod audit;
@@ -215,7 +216,7 @@ impl Session {
             }
             (State::Ended, Input::Received(_) | Input::Timeout | Input::Disconnected) => Ok(State::Ended),
             (State::Seated(mut call), Input::Disconnected) => {
-                resume::disconnected(&mut call, out);
+                resume::disconnected(&mut call, now, out);
                 Ok(State::Seated(call))
             }
             (_, Input::Disconnected) => Err(EndReason::Disconnected),

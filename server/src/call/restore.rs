@@ -43,6 +43,13 @@ pub const HIGHEST_TERM: u32 = 1 << 31;
 /// calls. With more than that nobody is let back.
 pub const REMOVED: usize = 4 * conclave_shared::limits::MEMBERS;
 
+/// Numbers that are left out above the highest that was committed: those who had joined and were not committed yet when
+/// the relay was lost, a full call of them. A lead may still add them in the commit that was under way.
+const WAITING: u64 = conclave_shared::limits::MEMBERS as u64;
+/// Committed members from which a call that has begun here does not give way any more to one that is brought back:
+/// one may be alone because it was quicker, two have found each other.
+const BEGUN: usize = 2;
+
 /// Where a call comes from.
 #[derive(Debug)]
 pub(super) enum Origin {
@@ -112,7 +119,7 @@ impl Origin {
     pub(super) fn lowest_new_seat(&self, held: Option<Seat>) -> Seat {
         let Self::Restored(restored) = self else { return Seat(0) };
         let above_held = || held.map_or(0, |held| held.0.saturating_add(1));
-        Seat(u16::try_from(restored.highest.0).unwrap_or_else(|_| above_held()))
+        Seat(u16::try_from(restored.highest.0.saturating_add(WAITING)).unwrap_or_else(|_| above_held()))
     }
 }
 
@@ -203,7 +210,8 @@ impl Call {
 
     fn may_come_back(&self, held: &Held) -> Result<(), Refused> {
         let may = match &self.origin {
-            Origin::Fresh | Origin::Settling { .. } => true,
+            Origin::Fresh => self.members.values().filter(|member| member.committed).count() < BEGUN,
+            Origin::Settling { .. } => true,
             Origin::Restored(restored) => restored.lets_back(held),
             Origin::Anew => false,
         };
@@ -303,9 +311,9 @@ impl Call {
         };
         let (ours, others): (Vec<Held>, Vec<Held>) = held.into_values().partition(|held| held.instance == instance);
         self.last_term = term;
-        self.last_joined = ours.iter().map(|held| held.highest.max(held.joined)).max().unwrap_or(self.last_joined);
-        self.origin =
-            Origin::Restored(Restored { instance, highest: self.last_joined, removed: Some(BTreeSet::new()) });
+        let highest = ours.iter().map(|held| held.highest.max(held.joined)).max().unwrap_or(self.last_joined);
+        self.last_joined = Joined(highest.0.saturating_add(WAITING));
+        self.origin = Origin::Restored(Restored { instance, highest, removed: Some(BTreeSet::new()) });
         for held in others {
             self.turn_out(step, held.joined);
         }
@@ -343,13 +351,17 @@ fn check_held(held: &Held) -> Result<(), Refused> {
     if possible { Ok(()) } else { Err(Refused::because(Code::Malformed, &"numbers that no call can have")) }
 }
 
-/// The life and the reign that most of them hold; among as many, what the earliest of them holds.
+/// The life that most of them hold, among as many that of the earliest of them; and in it the reign that most hold, among
+/// as many the newer: whoever remembers the older one did not hear of the change before the relay was lost.
 fn held_by_most(held: &BTreeMap<Joined, Held>) -> Option<(Instance, Term, Joined)> {
-    let mut votes: BTreeMap<(Instance, Term, Joined), (usize, Reverse<Joined>)> = BTreeMap::new();
+    let mut lives: BTreeMap<Instance, (usize, Reverse<Joined>)> = BTreeMap::new();
+    let mut reigns: BTreeMap<(Instance, Term, Joined), usize> = BTreeMap::new();
     for (joined, held) in held {
         // By order of joining: the first that is counted is the earliest.
-        let vote = votes.entry((held.instance, held.term, held.lead)).or_insert((0, Reverse(*joined)));
-        vote.0 += 1;
+        lives.entry(held.instance).or_insert((0, Reverse(*joined))).0 += 1;
+        *reigns.entry((held.instance, held.term, held.lead)).or_default() += 1;
     }
-    votes.into_iter().max_by_key(|(_, vote)| *vote).map(|(what, _)| what)
+    let (life, _) = lives.into_iter().max_by_key(|(_, vote)| *vote)?;
+    let reigns = reigns.into_iter().filter(|((instance, ..), _)| *instance == life);
+    reigns.max_by_key(|((_, term, _), votes)| (*votes, *term)).map(|(reign, _)| reign)
 }

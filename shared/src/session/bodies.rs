@@ -94,9 +94,6 @@ impl Call {
         if payload.len() > limits::APPLICATION_MESSAGE {
             return Err(CommandError::TooLong);
         }
-        if !self.line.has_room() {
-            return Err(CommandError::Offline);
-        }
         let n = self.next_n().map_err(|_| CommandError::Ended)?;
         let group = self.group.as_ref().ok_or(CommandError::NoKey)?;
         if let Some(to) = to.filter(|to| !group.roster.contains(*to)) {
@@ -110,6 +107,7 @@ impl Call {
         let content = raw(&Content::from(SealedMessage { sealed })).map_err(|_| CommandError::Ended)?;
         let signed = self.sign_numbered(ctx, Body { epoch, n, to, content }).map_err(|_| CommandError::Ended)?;
         ctx.send(signed);
+        self.unsaid.keep(n, to, payload);
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use super::{
     reign::Reign,
     request::Wanting,
     timer::{Deadline, Timer},
+    unsaid::Unsaid,
 };
 use crate::{
     crypto::pairwise::Pairwise,
@@ -85,6 +86,8 @@ pub(super) struct Call {
     pub(super) reign: Option<Reign>,
     /// Application messages that wait for their epoch.
     pub(super) mailbox: Mailbox,
+    /// Application messages of this device that the relay may not have, or that wait for a connection.
+    pub(super) unsaid: Unsaid,
     /// The number of the last body that this join signed.
     pub(super) n: u64,
     /// A commit of the lawful lead was sequenced that this device could not follow.
@@ -157,6 +160,7 @@ impl Call {
             group: None,
             reign: None,
             mailbox: Mailbox::default(),
+            unsaid: Unsaid::default(),
             n: 0,
             out_of_step: false,
             line: Line::default(),
@@ -221,6 +225,8 @@ impl Call {
         let cards = self.claims.has_unchecked().then_some((Timestamp::ZERO, Timer::Cards));
         let message = self.mailbox.next_timeout().map(|at| (at, Timer::Message));
         let group = self.group.iter().flat_map(|group| group.epochs.deadlines());
+        let keeps = self.unsaid.keeps_until().unwrap_or(Timestamp::ZERO);
+        let group = group.map(|(at, timer)| if timer == Timer::Retire { (at.max(keeps), timer) } else { (at, timer) });
         let reigns = self.reign.iter().filter(|reign| reign.confirmed && self.line.is_up());
         let reign = reigns.flat_map(|reign| reign.deadlines(config));
         let idle =
@@ -277,7 +283,7 @@ impl Call {
             ToClient::Body(event) if self.follows(event.at) => self.on_body(ctx, event.from, &event.signed),
             ToClient::Claimed(claimed) => self.on_claimed(ctx, claimed),
             ToClient::KeysLow(_) => self.on_keys_low(ctx),
-            ToClient::Pong(_) => self.lease.proven(ctx.now),
+            ToClient::Pong(_) => self.on_pong(ctx.now),
             ToClient::Resumed(resumed) => self.on_resumed(ctx, resumed),
             ToClient::Welcome(welcome) if self.line.stage() == Stage::Restoring => self.on_restored(ctx, welcome)?,
             ToClient::Closing(closing) => ctx.event(Event::Closing(closing.retry_after)),
@@ -314,7 +320,7 @@ impl Call {
             Command::MissingKey => self.missing_key(ctx.now),
             Command::Rotate => self.rotate(ctx),
             Command::Remove(joined) => self.remove(joined),
-            Command::Send { to, payload } => self.send_message(ctx, to, &payload),
+            Command::Send { to, payload } => self.say(ctx, to, payload),
         };
         if let Err(error) = done {
             ctx.event(Event::CommandFailed(error));
@@ -351,8 +357,9 @@ impl Call {
             self.olm.prepare_some();
             reign.prepare();
         }
+        let keeps = self.unsaid.keeps_until().is_some_and(|until| ctx.now < until);
         if let Some(group) = &mut self.group
-            && group.timeout(ctx)
+            && group.timeout(ctx, keeps)
         {
             self.forget_sessions();
         }
@@ -405,6 +412,13 @@ impl Call {
         ctx.event(Event::MemberLeft { joined, reason });
     }
 
+    fn on_pong(&mut self, now: Timestamp) {
+        self.lease.proven(now);
+        if let Some(reign) = &mut self.reign {
+            reign.pulse.pong();
+        }
+    }
+
     /// Somebody keeps their seat and cannot lead for now, as the relay says.
     fn on_away(&mut self, ctx: &mut Ctx<'_>, joined: Joined, reason: AwayReason) {
         if self.claims.set_away(joined, true) && joined != self.me.joined {
@@ -415,6 +429,10 @@ impl Call {
     fn on_back(&mut self, ctx: &mut Ctx<'_>, joined: Joined) {
         if self.claims.set_away(joined, false) && joined != self.me.joined {
             ctx.event(Event::MemberBack(joined));
+        }
+        if joined == self.me.joined {
+            // Everything that was missed has come.
+            self.say_again(ctx);
         }
     }
 

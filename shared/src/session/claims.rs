@@ -41,6 +41,8 @@ pub(crate) struct Claim {
     gone: Option<Timestamp>,
     /// It keeps its seat and cannot lead.
     away: bool,
+    /// The relay knows of it: not so after a restart, until it comes back.
+    listed: bool,
     card: Signed,
     proof: JoinProof,
     check: Check,
@@ -116,7 +118,7 @@ impl Claims {
         }
         let (gone, away) = (new.gone, new.away);
         let claim = self.claims.entry(joined).or_insert(new);
-        (claim.gone, claim.away) = (gone, away);
+        (claim.gone, claim.away, claim.listed) = (gone, away, true);
         Ok(claim)
     }
 
@@ -153,11 +155,16 @@ impl Claims {
     pub(crate) fn relist(&mut self, now: Timestamp, listed: &BTreeSet<Joined>) {
         for claim in self.claims.values_mut().filter(|claim| !listed.contains(&claim.added.joined)) {
             if claim.committed {
-                claim.away = true;
+                (claim.away, claim.listed) = (true, false);
             } else {
                 claim.gone.get_or_insert(now);
             }
         }
+    }
+
+    /// Committed members whom a relay that was restarted has not seen.
+    pub(crate) fn unlisted(&self) -> impl Iterator<Item = Joined> {
+        self.claims.values().filter(|claim| !claim.listed && claim.present()).map(|claim| claim.added.joined)
     }
 
     /// Exactly these are committed, as a roster that was checked says.
@@ -290,6 +297,7 @@ fn claim(call: &CallName, now: Timestamp, member: MemberClaim, card: &VerifiedCa
         committed: member.committed,
         gone: (!member.present).then_some(now),
         away: member.away.is_some(),
+        listed: true,
         card: member.card,
         proof: member.proof,
         check: Check::Waiting,

@@ -33,7 +33,7 @@ pub struct Config {
     pub lease: Duration,
     /// How long a device seals after it learnt that it lacks the newest epoch.
     pub behind: Duration,
-    /// How long the lead waits for members that have not come back to a relay that was restarted.
+    /// How long the lead waits for members that have not come back to a relay that was restarted. Nobody joins meanwhile.
     pub absent: Duration,
 }
 
@@ -54,7 +54,7 @@ impl Default for Config {
             lease_warning: Duration::from_secs(5),
             lease: Duration::from_secs(45),
             behind: Duration::from_secs(2),
-            absent: Duration::from_secs(10),
+            absent: Duration::from_secs(5),
         }
     }
 }

@@ -99,11 +99,15 @@ pub(super) struct Install {
 }
 
 impl Group {
-    /// Wipes what is past its time and switches by itself when the lead did not say so in time. True when something was
+    /// Wipes what is past its time, unless it may still be needed, and switches by itself when the lead did not say so in
+    /// time. True when something was
     /// wiped.
-    pub(super) fn timeout(&mut self, ctx: &mut Ctx<'_>) -> bool {
+    pub(super) fn timeout(&mut self, ctx: &mut Ctx<'_>, keeps: bool) -> bool {
         if let Some(epoch) = self.epochs.due_switch(ctx.now) {
             self.activate(ctx, epoch);
+        }
+        if keeps {
+            return false;
         }
         let expired = self.epochs.expire(ctx.now);
         expired.iter().for_each(|epoch| ctx.keys(KeyUpdate::Retire(*epoch)));

@@ -45,7 +45,6 @@ struct Upload {
 impl Call {
     /// This device leads from here on: with a new life of the call, or with the roster that it holds.
     pub(super) fn begin_reign(&mut self, ctx: &mut Ctx<'_>, term: Term) -> Result<(), InternalError> {
-        let until = ctx.now + ctx.config.claim;
         let (instance, cause, tip) = match &self.group {
             Some(group) => {
                 let roster = (*group.roster).clone();
@@ -58,7 +57,7 @@ impl Call {
                 (instance, Cause::Start, tip)
             }
         };
-        let mut reign = Reign::new(ctx.now, (term, instance), Phase::Beginning(cause, until), tip);
+        let mut reign = Reign::new(ctx.now, (term, instance), Phase::Beginning(cause), tip);
         for claim in self.claims.iter().filter(|claim| claim.added.joined != self.me.joined) {
             let joined = claim.added.joined;
             if claim.present() {
@@ -71,6 +70,9 @@ impl Call {
         let lost: Vec<_> = reign.tip.roster.iter().map(|entry| entry.added.joined).collect();
         for joined in lost.into_iter().filter(|joined| self.claims.get(*joined).is_none()) {
             reign.depart(joined, Cause::Leave);
+        }
+        if let Some(settled) = self.settled_at {
+            reign.absent = self.claims.unlisted().map(|joined| (joined, settled + ctx.config.absent)).collect();
         }
         self.reign = Some(reign);
         Ok(())
@@ -100,14 +102,18 @@ impl Call {
 
     /// Asks for the one-time keys that are due, and gives up those that never come.
     fn claim(&mut self, ctx: &mut Ctx<'_>) {
-        let Some(reign) = &mut self.reign else { return };
+        let Some(Reign { claiming, pulse, .. }) = &mut self.reign else { return };
         let mut of = Vec::new();
         let mut given_up = Vec::new();
-        for (joined, claiming) in reign.claiming.iter_mut().filter(|(_, claiming)| claiming.due <= ctx.now) {
-            if claiming.tries >= CLAIM_TRIES {
+        for (joined, claiming) in claiming.iter_mut().filter(|(_, claiming)| claiming.due <= ctx.now) {
+            let due = ctx.now + ctx.config.claim;
+            if claiming.asked.is_some_and(|asked| !pulse.has_answered(asked)) {
+                // The relay is frozen or slow: that is not for lack of a key.
+                claiming.due = due;
+            } else if claiming.tries >= CLAIM_TRIES {
                 given_up.push(*joined);
             } else {
-                *claiming = Claiming { due: ctx.now + ctx.config.claim, tries: claiming.tries + 1 };
+                *claiming = Claiming { due, asked: Some(ctx.now), tries: claiming.tries + 1 };
                 of.push(*joined);
             }
         }
@@ -186,11 +192,11 @@ impl Call {
     fn plan(&self, now: Timestamp, config: &Config) -> Option<Plan> {
         let reign = self.reign.as_ref()?;
         match reign.phase {
-            Phase::Beginning(Cause::Start, _) => {
+            Phase::Beginning(Cause::Start) => {
                 let own = self.claims.get(self.me.joined)?.added;
                 reign.staged.is_empty().then(|| Plan { cause: Cause::Start, add: vec![own], remove: Vec::new() })
             }
-            Phase::Beginning(cause, until) => {
+            Phase::Beginning(cause) => {
                 let others = reign.tip.roster.iter().filter(|entry| entry.added.joined != self.me.joined);
                 let others: Vec<_> = others.map(|entry| &entry.added).collect();
                 let leaves = |added: &&Added| reign.leaving.contains_key(&added.joined);
@@ -198,7 +204,8 @@ impl Call {
                 let remove = others.iter().copied().filter(|added| leaves(added) || unopened(added));
                 let remove = remove.map(|added| added.joined).collect();
                 let unopened = others.iter().any(|added| unopened(added) && !leaves(added));
-                (!unopened || now >= until).then(|| Plan { cause, add: Vec::new(), remove })
+                // The answer to a ping that was said behind the claim: no more keys come.
+                (!unopened || reign.pulse.has_begun()).then(|| Plan { cause, add: Vec::new(), remove })
             }
             Phase::Ruling => {
                 let live = self.group.as_ref().map_or(0, |group| group.epochs.len());
@@ -215,6 +222,10 @@ impl Call {
     /// Joiners come in by order number: one that waits for its key holds up those behind it, one that can never come in
     /// does not.
     fn ready_joiners(&self, reign: &Reign) -> Vec<Added> {
+        // A joiner rebuilds the roster from what the relay lists: not while it holds somebody whom the relay has lost.
+        if !reign.absent.is_empty() {
+            return Vec::new();
+        }
         let room = limits::MEMBERS.saturating_sub(reign.tip.roster.iter().count());
         let joiners = reign.waiting.iter().filter(|joined| !self.claims.is_rejected(**joined));
         let claims = joiners.filter_map(|joined| self.claims.get(*joined)).map(|claim| claim.added);

@@ -121,9 +121,9 @@ impl Lease {
         now.since(self.fresh) >= config.lease
     }
 
-    /// The lead was silent for long enough to be told, once.
+    /// The lead was silent for long enough to be told, once: the lead, or a relay that answers and keeps this back.
     pub(super) fn tell(&mut self, now: Timestamp, config: &Config) -> bool {
-        let silent = !self.told && now.since(self.fresh) >= config.lease_warning;
+        let silent = !self.told && self.proofs > 0 && now.since(self.fresh) >= config.lease_warning;
         self.told |= silent;
         silent
     }

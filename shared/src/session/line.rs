@@ -51,11 +51,6 @@ impl Line {
         self.stage == Stage::Up
     }
 
-    /// Whether one more application message can wait.
-    pub(super) fn has_room(&self) -> bool {
-        self.is_up() || self.waiting.len() < WAITING
-    }
-
     pub(super) fn set(&mut self, stage: Stage) {
         self.stage = stage;
     }
@@ -192,6 +187,5 @@ mod tests {
         line.set(Stage::Down);
         say(&mut line, (0..200).map(ack));
         assert_eq!(line.waiting.len(), WAITING);
-        assert!(!line.has_room());
     }
 }

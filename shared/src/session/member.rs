@@ -94,8 +94,7 @@ impl Call {
         }
         let Some(group) = &mut self.group else { return Ok(()) };
         let current = group.epoch;
-        let settling = self.settled_at.is_some_and(|since| ctx.now.since(since) < ctx.config.absent);
-        if epoch <= current && settling {
+        if epoch <= current && self.is_settling(ctx) {
             // After a restart of the relay the lead sends again what some have got already.
             return Ok(());
         }

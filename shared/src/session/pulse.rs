@@ -1,6 +1,6 @@
 //! The lead's side of being alive: when it beats, and who still hears it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     config::Config,
@@ -11,19 +11,32 @@ use std::time::Duration;
 
 /// How often the lead says something to the relay, which names another after three seconds of silence.
 const PING: Duration = Duration::from_secs(1);
+/// Pings that may be unanswered: a relay that sleeps longer has nothing to gain from more.
+const PINGS: usize = 60;
 
 /// Signs of life of one reign.
 pub(super) struct Pulse {
     began: Timestamp,
     beat: Option<Timestamp>,
-    ping: Option<Timestamp>,
+    /// Pings that were not answered yet, oldest first: never more than the relay leaves unanswered before it is left.
+    pings: VecDeque<Timestamp>,
+    last_ping: Option<Timestamp>,
+    /// When the newest ping was said that was answered.
+    answered: Option<Timestamp>,
     /// `at` of the newest beat that each member echoed.
     echoed: BTreeMap<Joined, u64>,
 }
 
 impl Pulse {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { began: now, beat: None, ping: None, echoed: BTreeMap::new() }
+        Self {
+            began: now,
+            beat: None,
+            pings: VecDeque::new(),
+            last_ping: None,
+            answered: None,
+            echoed: BTreeMap::new(),
+        }
     }
 
     /// Milliseconds of this reign.
@@ -42,11 +55,27 @@ impl Pulse {
 
     /// Whether to ping the relay now.
     pub(super) fn ping(&mut self, now: Timestamp) -> bool {
-        let due = self.ping.is_none_or(|last| now.since(last) >= PING);
+        let due = self.last_ping.is_none_or(|last| now.since(last) >= PING) && self.pings.len() < PINGS;
         if due {
-            self.ping = Some(now);
+            self.last_ping = Some(now);
+            self.pings.push_back(now);
         }
         due
+    }
+
+    /// The relay answered a ping, and with it everything that was said before that ping.
+    pub(super) fn pong(&mut self) {
+        self.answered = self.pings.pop_front().or(self.answered);
+    }
+
+    /// Whether the relay has answered what was said when this reign began.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_answered(self.began)
+    }
+
+    /// Whether the relay has answered what was said at a time, if it answers it at all.
+    pub(super) fn has_answered(&self, said: Timestamp) -> bool {
+        self.answered.is_some_and(|answered| answered >= said)
     }
 
     /// A newcomer has all its time before it.
@@ -78,10 +107,11 @@ impl Pulse {
     }
 
     /// What is due, and when.
-    pub(super) fn deadlines(&self, config: &Config) -> [Deadline; 2] {
+    pub(super) fn deadlines(&self, config: &Config) -> impl Iterator<Item = Deadline> {
         let beat = self.beat.map_or(Timestamp::ZERO, |last| last + config.beat);
-        let ping = self.ping.map_or(Timestamp::ZERO, |last| last + PING);
-        [(beat, Timer::Beat), (ping, Timer::Ping)]
+        let ping = self.last_ping.map_or(Timestamp::ZERO, |last| last + PING);
+        let ping = (self.pings.len() < PINGS).then_some((ping, Timer::Ping));
+        [Some((beat, Timer::Beat)), ping].into_iter().flatten()
     }
 }
 

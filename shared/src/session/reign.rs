@@ -88,8 +88,8 @@ pub(super) struct Reign {
 /// How far a reign has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Its first commit is still to be made, at the latest at this time.
-    Beginning(Cause, Timestamp),
+    /// Its first commit is still to be made, once the relay has said which one-time keys there are.
+    Beginning(Cause),
     /// It goes on.
     Ruling,
 }
@@ -128,6 +128,8 @@ pub(super) struct Pending {
 #[derive(Clone, Copy)]
 pub(super) struct Claiming {
     pub(super) due: Timestamp,
+    /// When the relay was last asked.
+    pub(super) asked: Option<Timestamp>,
     pub(super) tries: u8,
 }
 
@@ -175,7 +177,7 @@ impl Reign {
     /// before: the relay says it again when an add crossed with a leave.
     pub(super) fn arrive(&mut self, joined: Joined, due: Timestamp, keyless: bool) {
         if keyless {
-            self.claiming.insert(joined, Claiming { due, tries: 0 });
+            self.claiming.insert(joined, Claiming { due, asked: None, tries: 0 });
         }
         self.absent.remove(&joined);
         if self.tip.roster.contains(joined) {
@@ -382,10 +384,6 @@ impl Reign {
 
     /// What is due, and when.
     pub(super) fn deadlines(&self, config: &Config) -> impl Iterator<Item = Deadline> {
-        let begin = match self.phase {
-            Phase::Beginning(_, until) => Some((until, Timer::Begin)),
-            Phase::Ruling => None,
-        };
         let old = self.session.is_some() && self.rotate.is_none();
         let rotation = old.then_some((self.session_since + config.rotation, Timer::Rotation));
         let stall =
@@ -394,7 +392,7 @@ impl Reign {
         let claims = self.claiming.values().map(|claiming| (claiming.due, Timer::Claim));
         let expected = self.expected.values().map(|(until, _)| (*until, Timer::Presence));
         let absent = self.absent.values().map(|until| (*until, Timer::Absent));
-        let due = [begin, rotation, stall, activate].into_iter().flatten();
+        let due = [rotation, stall, activate].into_iter().flatten();
         due.chain(claims).chain(expected).chain(absent).chain(self.pulse.deadlines(config))
     }
 }

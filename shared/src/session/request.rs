@@ -150,7 +150,7 @@ impl Call {
         }
         if fresh {
             reign.regrants.insert(from, request.nonce);
-            reign.claiming.insert(from, Claiming { due: ctx.now, tries: 0 });
+            reign.claiming.insert(from, Claiming { due: ctx.now, asked: None, tries: 0 });
         } else {
             self.regrant(ctx, from, request.nonce);
         }

@@ -16,6 +16,7 @@ use crate::{
     wire::{
         Challenge, Keys, Restore, Resume, Resumed, ToRelay, Welcome,
         code::Code,
+        sealed::Cause,
         signed::{Held, keys_bytes, resume_bytes},
     },
 };
@@ -75,12 +76,17 @@ fn restore(
 }
 
 /// The connection is gone, and the seat is kept: another is wanted.
-pub(super) fn disconnected(call: &mut Call, out: &mut Vec<Output>) {
+pub(super) fn disconnected(call: &mut Call, now: Timestamp, out: &mut Vec<Output>) {
     if call.line.is_up() {
         out.push(Output::Event(Event::Link(Link::Down)));
     }
     call.line.set(Stage::Down);
     call.lease.disconnected();
+    call.unsaid.fall_silent(now);
+    if let Some(reign) = &mut call.reign {
+        // A lead whose connection drops has lost the lead, as far as it can know.
+        reign.confirmed = false;
+    }
     out.push(Output::Connect);
 }
 
@@ -93,6 +99,7 @@ impl Call {
         ctx.event(Event::Link(Link::Up));
         // Not by way of `Ctx::send`: the line counts these itself.
         self.again = self.line.resume(resumed.received);
+        self.take_back();
     }
 
     /// A relay that knew nothing has the seat: it lists who else came back so far.
@@ -124,19 +131,32 @@ impl Call {
                 Ok(())
             }
             None => Ok(()),
-        }
+        }?;
+        self.say_again(ctx);
+        Ok(())
     }
 
     /// A lead gives those time who are not back yet, and everybody time to show themselves.
     fn await_absent(&mut self, until: Timestamp, now: Timestamp, listed: &BTreeSet<crate::id::Joined>) {
         let Some(reign) = &mut self.reign else { return };
         reign.confirmed = false;
+        // Whoever was not in yet comes again under another number.
+        for joined in reign.waiting.iter().chain(&reign.stranded).copied().collect::<Vec<_>>() {
+            if !listed.contains(&joined) {
+                reign.depart(joined, Cause::Leave);
+            }
+        }
         let members = reign.tip.roster.iter().map(|entry| entry.added.joined);
         reign.absent = members.filter(|joined| !listed.contains(joined)).map(|joined| (joined, until)).collect();
         for (deadline, _) in reign.expected.values_mut() {
             *deadline = (*deadline).max(until);
         }
         reign.touch(now);
+    }
+
+    /// A relay that was restarted has just taken this seat.
+    pub(super) fn is_settling(&self, ctx: &Ctx<'_>) -> bool {
+        self.settled_at.is_some_and(|since| ctx.now.since(since) < ctx.config.absent)
     }
 
     /// The relay has taken up the reign again: what it may not have passed on is sent once more.

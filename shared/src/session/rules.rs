@@ -32,6 +32,12 @@ pub enum Stand {
         /// `None` when nobody in the roster is live.
         first: Option<Joined>,
     },
+    /// A roster, and a relay that was restarted: the lead may have changed while there was no connection, and who was away
+    /// then nobody can say.
+    Restored {
+        /// The roster holds the one that is named.
+        member: bool,
+    },
     /// No roster.
     Newcomer {
         /// The device's own order number.
@@ -57,13 +63,17 @@ pub fn accepts(current: Option<(Term, Joined)>, named: Named, stand: Stand) -> R
     let wrong = SecurityEvent::WrongLead { term, named: joined };
     let held = current.map_or(Term(0), |(term, _)| term);
     match stand {
-        Stand::Roster { .. } if current == Some((term, joined)) && !genesis => Ok(Reigns::On),
+        Stand::Roster { .. } | Stand::Restored { .. } if current == Some((term, joined)) && !genesis => Ok(Reigns::On),
+        Stand::Restored { .. } if term <= held || term.0 > TERM_LIMIT => {
+            Err(SecurityEvent::WrongTerm { term, current: held })
+        }
+        Stand::Restored { member } if genesis || !member => Err(wrong),
         Stand::Roster { .. } if Some(term) != held.0.checked_add(1).map(Term) => {
             Err(SecurityEvent::WrongTerm { term, current: held })
         }
         Stand::Roster { first } if genesis || first != Some(joined) => Err(wrong),
         Stand::Newcomer { me } if term <= held || term.0 > TERM_LIMIT || (joined == me && !genesis) => Err(wrong),
-        Stand::Roster { .. } | Stand::Newcomer { .. } => Ok(Reigns::Anew),
+        Stand::Roster { .. } | Stand::Restored { .. } | Stand::Newcomer { .. } => Ok(Reigns::Anew),
     }
 }
 

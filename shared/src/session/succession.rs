@@ -11,7 +11,9 @@ impl Call {
     /// Succession is computed from the roster; the relay only says that it is time.
     pub(super) fn on_lead(&mut self, ctx: &mut Ctx<'_>, event: Lead) -> Result<(), EndReason> {
         let Lead { term, joined, genesis, .. } = event;
+        let settling = self.is_settling(ctx);
         let stand = match &self.group {
+            Some(group) if settling => Stand::Restored { member: group.roster.contains(joined) },
             Some(group) => Stand::Roster { first: group.roster.first(|joined| self.claims.is_live(joined)) },
             None => Stand::Newcomer { me: self.me.joined },
         };
@@ -23,7 +25,8 @@ impl Call {
             }
             Err(wrong) => {
                 ctx.alarm(wrong);
-                return Ok(());
+                // A relay that was restarted went by what most remember: alone with another memory there is no way on.
+                return if settling { Err(EndReason::OutOfStep) } else { Ok(()) };
             }
         }
         self.lead = Some((term, joined));

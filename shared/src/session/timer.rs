@@ -15,8 +15,6 @@ pub enum Timer {
     Retire,
     /// An application message has waited long enough for its epoch.
     Message,
-    /// A reign begins without those whose keys have not come.
-    Begin,
     /// The session is old: a new one.
     Rotation,
     /// Joins are spread out, and the next may come in.

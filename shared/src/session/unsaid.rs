@@ -1,0 +1,109 @@
+//! Application messages around a gap in the connection: sealed under an epoch that may be gone when they arrive, they are
+//! sealed once more instead of being said again as they were.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+use zeroize::Zeroizing;
+
+use super::{
+    call::{Call, Ctx},
+    error::CommandError,
+    output::Event,
+};
+use crate::{
+    id::Joined,
+    limits,
+    time::Timestamp,
+    wire::{ToRelay, sealed::Content, signed::Body},
+};
+
+/// Messages that are kept after they were sent, and that wait: as many as a connection keeps.
+const KEPT: usize = 64;
+
+/// For whom, and what.
+type Message = (Option<Joined>, Zeroizing<Vec<u8>>);
+
+/// Messages that may have to be sealed again.
+#[derive(Default)]
+pub(super) struct Unsaid {
+    /// The newest that were sent, by the number of their body.
+    sent: BTreeMap<u64, Message>,
+    /// Those that wait for a connection.
+    waiting: VecDeque<Message>,
+    /// Since when there was no connection, until everything that was missed has come: all waits.
+    behind_since: Option<Timestamp>,
+}
+
+/// How long keys are kept for what is still to be heard again: a seat lasts ten seconds without a connection, and is then
+/// taken up within one or two.
+const MISSED: Duration = Duration::from_secs(12);
+
+impl Unsaid {
+    /// The connection is gone.
+    pub(super) fn fall_silent(&mut self, now: Timestamp) {
+        self.behind_since.get_or_insert(now);
+    }
+
+    /// Until when keys are kept that would be wiped if nothing had been missed.
+    pub(super) fn keeps_until(&self) -> Option<Timestamp> {
+        self.behind_since.map(|since| since + MISSED)
+    }
+
+    /// A message was sent in the body of this number.
+    pub(super) fn keep(&mut self, n: u64, to: Option<Joined>, payload: &[u8]) {
+        if self.sent.len() >= KEPT {
+            self.sent.pop_first();
+        }
+        self.sent.insert(n, (to, Zeroizing::new(payload.to_vec())));
+    }
+}
+
+impl Call {
+    /// An application message: sealed now, or once there is a connection and everything missed on it has come.
+    pub(super) fn say(&mut self, ctx: &mut Ctx<'_>, to: Option<Joined>, payload: Vec<u8>) -> Result<(), CommandError> {
+        let payload = Zeroizing::new(payload);
+        if self.line.is_up() && self.unsaid.behind_since.is_none() {
+            return self.send_message(ctx, to, &payload);
+        }
+        if payload.len() > limits::APPLICATION_MESSAGE {
+            return Err(CommandError::TooLong);
+        }
+        if self.unsaid.waiting.len() >= KEPT {
+            return Err(CommandError::Offline);
+        }
+        self.unsaid.waiting.push_back((to, payload));
+        Ok(())
+    }
+
+    /// Of what would be said again as it was, application messages are taken out: their epoch may be gone.
+    pub(super) fn take_back(&mut self) {
+        let again = std::mem::take(&mut self.again);
+        let mut lost = Vec::new();
+        self.again =
+            again.into_iter().filter(|message| message_number(message).map(|n| lost.push(n)).is_none()).collect();
+        for n in lost.into_iter().rev() {
+            if let Some(message) = self.unsaid.sent.remove(&n) {
+                self.unsaid.waiting.push_front(message);
+            }
+        }
+    }
+
+    /// Everything that was missed has come: what waited is sealed and sent.
+    pub(super) fn say_again(&mut self, ctx: &mut Ctx<'_>) {
+        self.unsaid.behind_since = None;
+        for (to, payload) in std::mem::take(&mut self.unsaid.waiting) {
+            if let Err(error) = self.send_message(ctx, to, &payload) {
+                ctx.event(Event::CommandFailed(error));
+            }
+        }
+    }
+}
+
+/// The number of a body that holds an application message.
+fn message_number(message: &ToRelay) -> Option<u64> {
+    let ToRelay::Body(signed) = message else { return None };
+    let body = Body::parse(signed).ok()?;
+    matches!(Content::parse(&body.content), Ok(Content::Message(_))).then_some(body.n)
+}
