@@ -3,7 +3,7 @@
 use conclave_shared::{id::Role, session::input::Command};
 use conclave_tests::run::scenario;
 
-use super::support::{SOON, call_of, ms, settle};
+use super::support::{SOON, call_of, ms, settle, settle_without};
 
 #[test]
 fn a_newcomer_goes_while_the_commit_that_adds_it_is_on_its_way() {
@@ -12,8 +12,8 @@ fn a_newcomer_goes_while_the_commit_that_adds_it_is_on_its_way() {
             let members = call_of(world, 3);
             let newcomer = world.connect("newcomer", Role::Member);
             world.run_for(ms(after));
-            world.cut(newcomer, ms(0));
-            settle(world);
+            world.kill(newcomer, ms(0));
+            settle_without(world);
             assert_eq!(world.peer(members[2]).session.members().len(), 3);
         });
     }
@@ -41,8 +41,8 @@ fn the_lead_goes_while_the_next_in_order_leaves() {
             let members = call_of(world, 4);
             world.command(members[1], Command::Leave);
             world.run_for(ms(after));
-            world.cut(members[0], ms(0));
-            settle(world);
+            world.kill(members[0], ms(0));
+            settle_without(world);
             assert_eq!(world.lead(), Some(members[2]));
         });
     }
@@ -58,8 +58,8 @@ fn the_lead_goes_while_others_come_and_nobody_else_is_committed() {
                 world.connect(&format!("newcomer {number}"), role);
             }
             world.run_for(ms(after));
-            world.cut(members[0], ms(0));
-            settle(world);
+            world.kill(members[0], ms(0));
+            settle_without(world);
             assert_eq!(world.connected().len(), 3);
         });
     }

@@ -4,7 +4,7 @@ use conclave_shared::{
 };
 use conclave_tests::{random::Dice, run::scenario};
 
-use super::support::{call_of, epoch, history, ms, settle};
+use super::support::{call_of, epoch, history, ms, settle, settle_without};
 
 #[test]
 fn a_signed_leave_makes_a_new_session_that_the_leaver_cannot_derive() {
@@ -24,7 +24,7 @@ fn a_closed_socket_does_the_same_and_whoever_went_learns_nothing_from_what_is_sa
     scenario(|world| {
         let members = call_of(world, 4);
         world.haunt(members[1], ms(0));
-        settle(world);
+        settle_without(world);
         assert_eq!(history(world, members[2]).last(), Some(&(epoch(1, 4), Cause::Leave)));
         world.command(members[3], Command::Leave);
         let id = world.send(members[0], None);

@@ -43,11 +43,12 @@ fn every_invariant_holds_in_every_random_run() {
     let reports = reports.into_inner().expect("no panic");
     let virtual_time: f64 = reports.iter().map(|report| report.time.as_secs_f64()).sum();
     let changes: u64 = reports.iter().map(|report| report.changes).sum();
+    let faults: u64 = reports.iter().map(|report| report.faults).sum();
     let epochs: usize = reports.iter().map(|report| report.epochs).sum();
     let entries: u64 = reports.iter().map(|report| report.entries).sum();
     let took = began.elapsed().as_secs_f64();
     println!(
-        "{} runs, {changes} joins and leaves, {epochs} epochs, {entries} deliveries, {virtual_time:.0} s of calls in \
+        "{} runs, {changes} joins and leaves, {faults} faults, {epochs} epochs, {entries} deliveries, {virtual_time:.0} s of calls in \
          {took:.1} s: {:.0} times real time",
         reports.len(),
         virtual_time / took

@@ -37,6 +37,12 @@ pub(crate) fn settle(world: &mut World) {
     world.settled().expect("settled");
 }
 
+/// The seat of somebody who was killed is kept for ten seconds; then everything is as it should be.
+pub(crate) fn settle_without(world: &mut World) {
+    world.run_for(ms(11_000));
+    settle(world);
+}
+
 /// The epochs that somebody was given, and why each began.
 pub(crate) fn history(world: &World, peer: PeerId) -> Vec<(Epoch, Cause)> {
     world.peer(peer).epochs().map(|info| (info.epoch, info.cause)).collect()

@@ -20,7 +20,7 @@ fn a_relay_that_names_another_lead_than_the_roster_does_is_not_believed() {
             message => vec![message],
         });
         world.media = false;
-        world.cut(members[0], ms(0));
+        world.kill(members[0], ms(0));
         world.run_for(SOON);
         assert_eq!(
             world.peer(fooled).alarms().first(),

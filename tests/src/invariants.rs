@@ -192,8 +192,11 @@ pub struct Facts {
 struct Message {
     from: PeerId,
     life: u64,
+    to: Option<Joined>,
     expected: BTreeSet<Joined>,
     got: BTreeSet<Joined>,
+    /// It may have waited for a connection, and was sealed for those who had come in by then as well.
+    waited: bool,
     /// It was looked at when the network was quiet.
     done: bool,
 }
@@ -323,12 +326,25 @@ impl Checker {
     }
 
     /// Somebody sends an application message.
-    pub fn sent(&mut self, id: u64, from: &Peer, epoch: Epoch, to: Option<Joined>) {
+    pub fn sent(&mut self, id: u64, from: &Peer, (epoch, disturbed): (Epoch, bool), to: Option<Joined>) {
         let Some(facts) = self.facts.get(&(from.life, epoch)) else { return };
+        let waited = disturbed;
         let mut expected = facts.members.clone();
         expected.retain(|joined| Some(*joined) != from.joined && to.is_none_or(|to| to == *joined));
-        self.messages
-            .insert(id, Message { from: from.id, life: from.life, expected, got: BTreeSet::new(), done: false });
+        self.messages.insert(
+            id,
+            Message { from: from.id, life: from.life, to, expected, got: BTreeSet::new(), waited, done: false },
+        );
+    }
+
+    /// What is under way may be sealed again, for those who are in by then.
+    pub fn hold_up_messages(&mut self) {
+        self.messages.values_mut().filter(|message| !message.done).for_each(|message| message.waited = true);
+    }
+
+    /// The relay is gone, and with it what was under way.
+    pub fn lose_messages(&mut self) {
+        self.messages.values_mut().for_each(|message| message.done = true);
     }
 
     /// Somebody was given an application message.
@@ -339,7 +355,8 @@ impl Checker {
         let id = payload.get(..8).and_then(|id| id.try_into().ok()).map_or(u64::MAX, u64::from_be_bytes);
         let stray = Violation::StrayMessage { peer: peer.id, id };
         let (Some(message), Some(joined)) = (self.messages.get_mut(&id), peer.joined) else { return Err(stray) };
-        let meant = message.life == peer.life && message.expected.contains(&joined);
+        let may = message.waited && message.to.is_none_or(|to| to == joined);
+        let meant = message.life == peer.life && (may || message.expected.contains(&joined));
         // Somebody who is gone may still read what was said to it, as often as it likes.
         let first = message.got.insert(joined) || peer.line == Line::Ghost;
         if meant && first { Ok(()) } else { Err(stray) }

@@ -4,7 +4,7 @@
 use conclave_shared::{
     id::{Epoch, Joined, Role, Sequence, Term},
     time::Timestamp,
-    wire::{At, ToClient},
+    wire::{At, MemberClaim, ToClient},
 };
 use std::collections::BTreeMap;
 
@@ -15,19 +15,26 @@ use crate::invariants::Violation;
 struct Member {
     role: Role,
     here: bool,
+    away: bool,
     committed: bool,
 }
 
 /// The reference.
 #[derive(Default)]
 pub struct Model {
-    /// The number of the newest event taken in.
-    seen: u64,
+    /// The newest event taken in.
+    seen: Option<At>,
     members: BTreeMap<Joined, Member>,
     /// When each of those who are gone went, as the relay saw it.
     gone: BTreeMap<Joined, Timestamp>,
     lead: Option<(Term, Joined)>,
     term: u32,
+    /// The relay was restarted and has not named a lead since: it goes by what the members brought.
+    restarted: bool,
+    /// Somebody has brought a seat to this relay.
+    brought: bool,
+    /// A lead of before the restart goes on, and nobody but itself knows how far it came.
+    taken_up: bool,
     /// The newest epoch that the relay put in order.
     pub newest: Option<Epoch>,
     /// Commits that the relay put in order.
@@ -35,44 +42,75 @@ pub struct Model {
 }
 
 impl Model {
+    /// Whether an event was not taken in yet.
+    #[must_use]
+    pub fn is_new(&self, at: At) -> bool {
+        self.seen.is_none_or(|seen| seen.0 != at.0 || seen.1 < at.1)
+    }
+
+    /// Another life of the call begins with the next event: terms go on, nothing else does.
+    pub fn begin(&mut self, next: At) {
+        let here = std::mem::take(&mut self.members).into_iter().filter(|(_, member)| member.here);
+        let members = here.map(|(joined, member)| (joined, Member { committed: false, ..member })).collect();
+        let seen = Some(At(next.0, Sequence(next.1.0.saturating_sub(1))));
+        *self = Self { seen, members, term: self.term, restarted: self.restarted, ..Self::default() };
+    }
+
+    /// The relay is another one, and knows nothing: who comes back says so.
+    pub fn restart(&mut self) {
+        self.members.values_mut().for_each(|member| member.here = false);
+        self.lead = None;
+        (self.restarted, self.brought) = (true, false);
+    }
+
+    /// Somebody brought a seat: the relay goes by what the members say until it names a lead.
+    pub fn restored(&mut self) {
+        if !std::mem::replace(&mut self.brought, true) {
+            // Whoever had begun a call of their own at the new relay gives way.
+            self.members.clear();
+            (self.lead, self.restarted) = (None, true);
+        }
+    }
+
     /// Takes in what the relay sent to anybody; an event that went to many counts once.
     ///
     /// # Errors
     /// A [`Violation`] when the event does not follow from what came before.
     pub fn observe(&mut self, now: Timestamp, message: &ToClient) -> Result<(), Violation> {
         if let ToClient::Welcome(welcome) = message {
-            let role = welcome.members.iter().find(|member| member.joined == welcome.joined).map(|member| member.role);
-            self.came(welcome.joined, role.ok_or(Violation::Relay("a welcome without its own member"))?);
-            self.seen = self.seen.max(welcome.at.1.0);
+            let own = welcome.members.iter().find(|member| member.joined == welcome.joined);
+            self.came(own.ok_or(Violation::Relay("a welcome without its own member"))?);
+            if self.is_new(welcome.at) {
+                self.seen = Some(welcome.at);
+            }
             // Who went while nobody else was there to be told.
             for (joined, member) in &mut self.members {
-                let present = welcome.members.iter().any(|claim| claim.joined == *joined && claim.present);
-                if member.here && !present {
+                let claim = welcome.members.iter().find(|claim| claim.joined == *joined);
+                member.away = claim.is_some_and(|claim| claim.away.is_some());
+                if member.here && !claim.is_some_and(|claim| claim.present) {
                     member.here = false;
                     self.gone.insert(*joined, now);
                 }
             }
+            self.dethrone();
             return Ok(());
         }
-        let Some(At(_, Sequence(number))) = at(message) else { return Ok(()) };
-        if number <= self.seen {
-            return Ok(());
-        }
-        self.seen = number;
+        let Some(at) = at(message).filter(|at| self.is_new(*at)) else { return Ok(()) };
+        self.seen = Some(at);
         match message {
-            ToClient::Joined(event) => self.came(event.member.joined, event.member.role),
+            ToClient::Joined(event) => self.came(&event.member),
             ToClient::Left(event) => {
                 self.gone.insert(event.joined, now);
                 if let Some(member) = self.members.get_mut(&event.joined) {
                     member.here = false;
                 }
             }
+            ToClient::Away(event) => self.set_away(event.joined, true),
+            ToClient::Back(event) => self.set_away(event.joined, false),
             ToClient::Lead(event) => return self.leads(event.term, event.joined, event.genesis),
             ToClient::Commit(event) => return self.committed(event.from, event.epoch, &event.add, &event.remove),
             ToClient::Challenge(_)
             | ToClient::Resumed(_)
-            | ToClient::Away(_)
-            | ToClient::Back(_)
             | ToClient::Pong(_)
             | ToClient::Welcome(_)
             | ToClient::Ack(_)
@@ -104,32 +142,55 @@ impl Model {
         self.gone.get(&joined).copied()
     }
 
-    fn came(&mut self, joined: Joined, role: Role) {
-        self.members.entry(joined).or_insert(Member { role, here: true, committed: false });
+    fn came(&mut self, claim: &MemberClaim) {
+        let (role, committed, away) = (claim.role, claim.committed, claim.away.is_some());
+        let new = Member { role, here: true, away, committed };
+        let member = self.members.entry(claim.joined).or_insert(new);
+        (member.here, member.away) = (true, away);
+        member.committed |= committed;
+        self.gone.remove(&claim.joined);
     }
 
-    /// The lead is the first committed member that is here: bots first, then by order of joining. Only when nobody who
-    /// is here is committed does another life of the call begin, with the first to come.
+    fn set_away(&mut self, joined: Joined, away: bool) {
+        if let Some(member) = self.members.get_mut(&joined) {
+            member.away = away;
+        }
+        self.dethrone();
+    }
+
+    /// A lead that is away leads no more, even if it is back before another is named.
+    fn dethrone(&mut self) {
+        let leads = |member: &Member| member.here && !member.away;
+        self.lead = self.lead.filter(|(_, lead)| self.members.get(lead).is_some_and(leads));
+    }
+
+    /// The lead is the first committed member that is here and not away: bots first, then by order of joining. Only when
+    /// nobody who is committed has a seat does another life of the call begin, with the first to come.
     fn leads(&mut self, term: Term, joined: Joined, genesis: bool) -> Result<(), Violation> {
-        if let Some((_, lead)) = self.lead
-            && self.members.get(&lead).is_some_and(|member| member.here)
-        {
+        let restarted = std::mem::take(&mut self.restarted);
+        if self.lead.is_some_and(|(_, lead)| self.members.get(&lead).is_some_and(|member| member.here)) {
             return Err(Violation::Relay("it took the lead from a member that is here"));
         }
-        let here = || self.members.iter().filter(|(_, member)| member.here);
+        let here = || self.members.iter().filter(|(_, member)| member.here && !member.away);
         let committed = here().filter(|(_, member)| member.committed);
         let first =
             committed.min_by_key(|(joined, member)| (member.role, **joined)).map(|(joined, _)| (*joined, false));
-        let expected = first.or_else(|| here().next().map(|(joined, _)| (*joined, true)));
-        if expected != Some((joined, genesis)) {
+        let kept = self.members.values().any(|member| member.here && member.committed);
+        let waiting = || here().next().map(|(joined, _)| (*joined, true)).filter(|_| !kept);
+        let expected = first.or_else(waiting);
+        // After a restart the lead of before goes on where it can, whatever its place in the order.
+        let goes_on = restarted && self.members.get(&joined).is_some_and(|member| member.here && member.committed);
+        if expected != Some((joined, genesis)) && !goes_on {
             return Err(Violation::WrongLead { expected: expected.map(|(joined, _)| joined), named: joined });
         }
-        if term.0 != self.term + 1 {
-            return Err(Violation::Relay("a term was skipped or repeated"));
+        // A lead that was named while nobody was connected was seen by nobody.
+        if term.0 <= self.term && !restarted {
+            return Err(Violation::Relay("a term was repeated"));
         }
         if genesis {
             self.members.retain(|_, member| member.here);
         }
+        self.taken_up = restarted && !genesis;
         self.term = term.0;
         self.lead = Some((term, joined));
         Ok(())
@@ -137,6 +198,7 @@ impl Model {
 
     fn committed(&mut self, from: Joined, epoch: Epoch, add: &[Joined], remove: &[Joined]) -> Result<(), Violation> {
         let follows = match self.newest {
+            _ if std::mem::take(&mut self.taken_up) => true,
             Some(newest) if newest.term() == epoch.term() => newest.next() == Some(epoch),
             _ => epoch.count() == 0,
         };

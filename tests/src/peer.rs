@@ -1,5 +1,6 @@
 //! One join of one device: a real session, real frame keys, and what the simulation remembers of them.
 
+use conclave_server::call::ConnectionId;
 use conclave_shared::{
     frame::Frames,
     id::{Epoch, Joined, Role, Seat, UserName},
@@ -18,7 +19,7 @@ use crate::PeerId;
 /// How a peer is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// Its connection stands, as far as it knows.
+    /// It is in the call, or on its way back into it.
     Up,
     /// It is gone, keeps everything it ever had, and is shown everything that is said after it went.
     Ghost,
@@ -57,8 +58,14 @@ pub struct Peer {
     pub frames: Frames,
     /// The device, as last stored.
     pub stored: DevicePickle,
-    /// How it is connected.
+    /// Whether it is in the call at all.
     pub line: Line,
+    /// Its socket, if it has one.
+    pub socket: Option<ConnectionId>,
+    /// Its machine sleeps until then.
+    pub paused_until: Timestamp,
+    /// Its network is away until then.
+    pub offline_until: Timestamp,
     /// In which life of the call it was seated.
     pub life: u64,
     /// The order number, kept after the end.

@@ -17,9 +17,11 @@ use crate::{
 const LEAST_TIME: Duration = Duration::from_secs(60);
 /// Changes of who is in the call that a run has at least.
 const LEAST_CHANGES: u64 = 20;
-/// How long after the last action everything must have settled: a new session that a slow joiner holds up to its
-/// deadline, on top of a change of lead, and the messages of both.
-const SETTLE: Duration = Duration::from_millis(4500);
+/// Faults that a run has at least.
+const LEAST_FAULTS: u64 = 10;
+/// How long after the last action everything must have settled: the seat of somebody who was killed is kept for ten
+/// seconds; then a new session that a slow joiner holds up to its deadline, on top of a change of lead.
+const SETTLE: Duration = Duration::from_millis(15_000);
 /// Members that are gone and are still shown everything.
 const GHOSTS: usize = 2;
 
@@ -36,6 +38,8 @@ pub struct Report {
     pub time: Duration,
     /// Joins, leaves, removals.
     pub changes: u64,
+    /// Sockets that broke, networks and machines that were away, relays that froze or were restarted.
+    pub faults: u64,
     /// Epochs.
     pub epochs: usize,
 }
@@ -95,6 +99,7 @@ struct Run {
     most: usize,
     users: u64,
     changes: u64,
+    faults: u64,
 }
 
 impl Run {
@@ -103,13 +108,16 @@ impl Run {
         let below = 2 + dice.below(120);
         let latency = Latency { least: 1, below, jitter: dice.below(30) };
         let most = usize::try_from(2 + dice.below(11)).unwrap_or(2);
-        Self { seed, dice, world: World::new(seed, latency), most, users: 0, changes: 0 }
+        let mut world = World::new(seed, latency);
+        world.rejoins = true;
+        Self { seed, dice, world, most, users: 0, changes: 0, faults: 0 }
     }
 
     fn go(mut self) -> Result<Report, Failure> {
         let empties_at = LEAST_CHANGES / 2 + self.dice.below(10);
         let mut emptied = false;
-        while self.world.now.as_millis() < millis(LEAST_TIME) || self.changes < LEAST_CHANGES {
+        let enough = |run: &Self| run.changes >= LEAST_CHANGES && run.faults >= LEAST_FAULTS;
+        while self.world.now.as_millis() < millis(LEAST_TIME) || !enough(&self) {
             if !emptied && self.changes >= empties_at {
                 emptied = true;
                 self.empty();
@@ -120,6 +128,9 @@ impl Run {
                 let pause = if self.dice.chance(30) { Duration::ZERO } else { self.dice.millis(0, 600) };
                 self.world.run_for(pause);
                 self.found()?;
+            }
+            while self.world.is_disturbed() && self.world.violations.is_empty() {
+                self.world.run_for(SETTLE);
             }
             self.world.run_for(SETTLE);
             self.found()?;
@@ -134,6 +145,7 @@ impl Run {
             entries: self.world.trace.entries(),
             time: Duration::from_millis(self.world.now.as_millis()),
             changes: self.changes,
+            faults: self.faults,
             epochs: self.world.checker.facts.len(),
         })
     }
@@ -155,14 +167,16 @@ impl Run {
         let somebody = self.dice.pick(&connected);
         match self.dice.below(100) {
             _ if connected.is_empty() => self.join(),
-            0..35 if connected.len() < self.most => self.join(),
-            0..45 => self.leave(somebody),
-            45..55 => self.cut(somebody),
-            55..60 => self.leave(lead),
-            60..65 => self.cut(lead),
-            65..70 => self.remove(lead, somebody),
-            70..75 => somebody.into_iter().for_each(|peer| self.world.command(peer, Command::Rotate)),
-            75..80 => self.again(somebody),
+            0..30 if connected.len() < self.most => self.join(),
+            0..36 => self.leave(somebody),
+            36..42 => self.kill(somebody),
+            42..46 => self.leave(lead),
+            46..50 => self.kill(lead),
+            50..54 => self.remove(lead, somebody),
+            54..58 => somebody.into_iter().for_each(|peer| self.world.command(peer, Command::Rotate)),
+            58..62 => self.again(somebody),
+            62..70 => self.fault(somebody),
+            70..78 => self.fault(lead),
             _ => self.message(somebody, &connected),
         }
     }
@@ -189,13 +203,33 @@ impl Run {
         }
     }
 
-    fn cut(&mut self, peer: Option<PeerId>) {
+    /// Something goes wrong, mostly for one of the members.
+    fn fault(&mut self, peer: Option<PeerId>) {
+        let Some(peer) = peer else { return };
+        self.faults += 1;
+        let short = self.dice.chance(60);
+        let time = if short { self.dice.millis(100, 6_000) } else { self.dice.millis(6_000, 35_000) };
+        match self.dice.below(10) {
+            0..5 => {
+                let notice = self.dice.millis(0, 2_000);
+                self.world.offline(peer, time, notice);
+            }
+            5..7 => self.world.pause(peer, time),
+            7 | 8 => self.world.freeze_relay(time),
+            _ => {
+                let down = self.dice.millis(50, 2_000);
+                self.world.restart_relay(down);
+            }
+        }
+    }
+
+    fn kill(&mut self, peer: Option<PeerId>) {
         let notice = self.dice.millis(0, 300);
         let ghosts = self.world.peers.values().filter(|peer| peer.line == Line::Ghost).count();
         let haunts = ghosts < GHOSTS && self.dice.chance(50);
         if let Some(peer) = peer {
             self.changes += 1;
-            if haunts { self.world.haunt(peer, notice) } else { self.world.cut(peer, notice) }
+            if haunts { self.world.haunt(peer, notice) } else { self.world.kill(peer, notice) }
         }
     }
 
@@ -218,7 +252,7 @@ impl Run {
     /// Everybody goes.
     fn empty(&mut self) {
         for peer in self.world.connected() {
-            if self.dice.chance(50) { self.leave(Some(peer)) } else { self.cut(Some(peer)) }
+            if self.dice.chance(50) { self.leave(Some(peer)) } else { self.kill(Some(peer)) }
         }
         self.world.run_for(SETTLE);
     }

@@ -1,5 +1,6 @@
 //! A whole call in virtual time: sessions, the relay's machine, the network between them, and every check on every step.
 
+mod faults;
 mod steps;
 
 use conclave_shared::{
@@ -20,6 +21,9 @@ use std::{
     time::Duration,
 };
 
+use conclave_server::call::ConnectionId;
+
+use self::faults::Faults;
 use crate::{
     PeerId,
     invariants::{Checker, Violation},
@@ -32,17 +36,19 @@ use crate::{
 };
 
 /// How often every member seals a frame.
-const FRAME_INTERVAL: Duration = Duration::from_millis(100);
+const FRAME_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Changes what the relay sends to one peer: it may be altered, kept back or multiplied.
 pub type Tamper = Box<dyn FnMut(PeerId, ToClient) -> Vec<ToClient>>;
 
 /// Something that will happen.
 enum Happening {
-    ToRelay(PeerId, String),
-    ToPeer(PeerId, Arc<str>),
-    RelayLoses(PeerId),
-    PeerLoses(PeerId),
+    ToRelay(ConnectionId, String),
+    ToPeer(ConnectionId, PeerId, Arc<str>),
+    RelayLoses(ConnectionId),
+    PeerLoses(ConnectionId, PeerId),
+    Reconnect(PeerId),
+    Rejoin(PeerId),
     ToGhost(PeerId, Arc<str>),
     Frame(PeerId, Arc<Sealed>),
     Tick,
@@ -75,6 +81,14 @@ pub struct World {
     queue: BTreeMap<(Timestamp, u64), Happening>,
     numbers: Numbers,
     life: u64,
+    /// How many there were.
+    lives: u64,
+    /// Which of the relay's machines speaks.
+    machine: u64,
+    /// Those who lost their seat join afresh by themselves, as the drivers do.
+    pub rejoins: bool,
+    faults: Faults,
+    dice: Dice,
 }
 
 /// Numbers that are never used twice.
@@ -117,6 +131,11 @@ impl World {
             queue: BTreeMap::new(),
             numbers: Numbers::default(),
             life: 0,
+            lives: 0,
+            machine: 0,
+            rejoins: false,
+            faults: Faults::default(),
+            dice: Dice::new(seed, 3),
         };
         world.at(world.now + FRAME_INTERVAL, Happening::Tick);
         world
@@ -156,6 +175,9 @@ impl World {
             frames: Frames::new(fingerprint),
             stored,
             line: Line::Up,
+            socket: None,
+            paused_until: Timestamp::ZERO,
+            offline_until: Timestamp::ZERO,
             life: 0,
             joined: None,
             seat: None,
@@ -166,8 +188,7 @@ impl World {
             deaf_to_activate: false,
         };
         self.peers.insert(id, peer);
-        let challenge = self.relay.connect(id);
-        self.down(id, challenge);
+        self.open_socket(id);
         id
     }
 
@@ -185,16 +206,19 @@ impl World {
         if let Some(epoch) = peer.session.epoch()
             && peer.line == Line::Up
         {
-            self.checker.sent(id, peer, epoch, to);
+            // What is said before all are back at a relay that was restarted does not reach all.
+            self.checker.sent(id, peer, (epoch, self.faults.any(self.now)), to);
+            if self.faults.is_restarting(self.now) {
+                self.checker.lose_messages();
+            }
             self.command(from, Command::Send { to, payload: id.to_be_bytes().to_vec() });
         }
         id
     }
 
-    /// Somebody's connection breaks: they notice at once, the relay after a while.
-    pub fn cut(&mut self, peer: PeerId, notice: Duration) {
-        if self.peer(peer).line == Line::Up {
-            self.input(peer, Input::Disconnected);
+    /// Somebody's machine dies: they say nothing more, and the relay notices after a while.
+    pub fn kill(&mut self, peer: PeerId, notice: Duration) {
+        if self.peer(peer).line != Line::Ghost {
             self.hang_up(peer, notice);
         }
     }
@@ -209,8 +233,7 @@ impl World {
 
     fn hang_up(&mut self, peer: PeerId, notice: Duration) {
         self.peer_mut(peer).line = Line::Down;
-        let at = self.network.arrival(self.now, Link::Up(peer)) + notice;
-        self.at(at, Happening::RelayLoses(peer));
+        self.relay_loses(peer, notice);
     }
 
     /// Changes what the relay sends from here on.
@@ -241,7 +264,7 @@ impl World {
         self.peers.get_mut(&peer).expect("a peer")
     }
 
-    /// Those who are connected, as they know themselves.
+    /// Those who are in the call, connected or about to be again.
     #[must_use]
     pub fn connected(&self) -> Vec<PeerId> {
         self.peers.values().filter(|peer| peer.line == Line::Up).map(|peer| peer.id).collect()
@@ -256,7 +279,8 @@ impl World {
     /// The newest epoch that anybody holds in this life of the call.
     #[must_use]
     pub fn newest(&self) -> Option<Epoch> {
-        let of_this_life = (self.life, Epoch::first(conclave_shared::id::Term(0)))..;
+        let first = Epoch::first(conclave_shared::id::Term(0));
+        let of_this_life = (self.life, first)..(self.life + 1, first);
         self.checker.facts.range(of_this_life).next_back().map(|((_, epoch), _)| *epoch)
     }
 
@@ -349,9 +373,29 @@ impl World {
         self.queue.insert((at, number), happening);
     }
 
+    /// The relay will notice that a peer's socket is gone.
+    fn relay_loses(&mut self, peer: PeerId, notice: Duration) {
+        if let Some(socket) = self.peer_mut(peer).socket.take() {
+            let at = self.network.arrival(self.now, Link::Up(peer)) + notice;
+            self.at(at, Happening::RelayLoses(socket));
+        }
+    }
+
+    /// A peer opens a socket, on which the relay speaks first.
+    fn open_socket(&mut self, peer: PeerId) {
+        let challenge = self.relay.connect(peer);
+        self.network.forget(peer);
+        let socket = self.relay.socket(peer);
+        self.peer_mut(peer).socket = socket;
+        self.down(peer, challenge);
+    }
+
+    /// Sends a text to the newest socket of a peer.
     fn down(&mut self, to: PeerId, text: Arc<str>) {
-        let at = self.network.arrival(self.now, Link::Down(to));
-        self.at(at, Happening::ToPeer(to, text));
+        if let Some(socket) = self.relay.socket(to) {
+            let at = self.network.arrival(self.now, Link::Down(to));
+            self.at(at, Happening::ToPeer(socket, to, text));
+        }
     }
 
     fn check(&mut self, result: Result<(), Violation>) {

@@ -32,7 +32,7 @@ impl World {
     pub fn step(&mut self, until: Timestamp) -> bool {
         let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
         let woken = self.next_wake();
-        let relay = self.relay.next_timeout();
+        let relay = self.relay.next_timeout().map(|at| at.max(self.faults.frozen_until));
         let Some(at) = [queued, woken.map(|(at, _)| at), relay].into_iter().flatten().min() else { return false };
         if at > until {
             return false;
@@ -45,17 +45,21 @@ impl World {
         } else if relay == Some(at) {
             let does = self.relay.wake(self.now);
             self.relay_does(does);
-        } else if let Some((_, happening)) = self.queue.pop_first() {
-            self.happen(happening);
+        } else if let Some(((_, number), happening)) = self.queue.pop_first() {
+            // What waits keeps its number, and so its place behind what was said before it.
+            match self.held_up(&happening) {
+                Some(until) => drop(self.queue.insert((until, number), happening)),
+                None => self.happen(happening),
+            }
         }
         true
     }
 
     fn next_wake(&self) -> Option<(Timestamp, PeerId)> {
-        let up = self.peers.values().filter(|peer| peer.line == Line::Up && !peer.silent);
+        let up = self.peers.values().filter(|peer| peer.line != Line::Down && peer.line != Line::Ghost && !peer.silent);
         let due = |peer: &Peer| {
             let due = [peer.session.next_timeout(), peer.frames.next_timeout()].into_iter().flatten().min()?;
-            Some((due.max(self.now), peer.id))
+            Some((due.max(self.now).max(peer.paused_until), peer.id))
         };
         up.filter_map(due).min()
     }
@@ -73,38 +77,48 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::ToRelay(from, text) => {
-                self.trace.add(self.now, "to relay", from.0, text.as_bytes());
-                let does = self.relay.receive(self.now, from, &text);
+            Happening::ToRelay(socket, text) => {
+                self.trace.add(self.now, "to relay", socket.0, text.as_bytes());
+                let does = self.relay.receive_on(self.now, socket, &text);
                 self.relay_does(does);
             }
-            Happening::RelayLoses(peer) => {
-                self.trace.add(self.now, "relay loses", peer.0, &[]);
-                let does = self.relay.disconnect(self.now, peer);
+            Happening::RelayLoses(socket) => {
+                self.trace.add(self.now, "relay loses", socket.0, &[]);
+                let does = self.relay.lose(self.now, socket);
                 self.relay_does(does);
-                self.network.forget(peer);
             }
-            Happening::ToPeer(to, text) => self.deliver(to, &text),
-            Happening::PeerLoses(peer) => {
-                if self.peer(peer).line == Line::Up {
-                    self.input(peer, Input::Disconnected);
-                    self.peer_mut(peer).line = Line::Down;
+            Happening::ToPeer(socket, to, text) => {
+                if self.peer(to).socket == Some(socket) {
+                    self.deliver(to, &text);
                 }
+            }
+            Happening::PeerLoses(socket, peer) => {
+                if self.peer(peer).socket == Some(socket) {
+                    self.peer_mut(peer).socket = None;
+                    self.peer_loses(peer);
+                }
+            }
+            Happening::Reconnect(peer) => self.try_again(peer),
+            Happening::Rejoin(peer) => {
+                self.trace.add(self.now, "rejoin", peer.0, &[]);
+                self.reconnect(peer);
             }
             Happening::ToGhost(ghost, text) => self.show(ghost, &text),
             Happening::Frame(to, frame) => self.frame(to, &frame),
             Happening::Tick => {
                 self.at(self.now + FRAME_INTERVAL, Happening::Tick);
                 if self.media {
-                    self.connected().into_iter().for_each(|peer| self.seal(peer));
+                    let here = self.connected().into_iter().filter(|id| self.peer(*id).paused_until <= self.now);
+                    here.collect::<Vec<_>>().into_iter().for_each(|peer| self.seal(peer));
                 }
             }
         }
     }
 
     fn relay_does(&mut self, does: Vec<Does>) {
-        if self.relay.life != self.life {
-            self.life = self.relay.life;
+        if self.relay.life != self.machine {
+            // Another machine: numbers and terms begin anew.
+            self.machine = self.relay.life;
             self.model = crate::model::Model::default();
         }
         for does in does {
@@ -112,7 +126,9 @@ impl World {
                 Does::Send(to, text) => self.relay_sends(to, &text),
                 Does::Close(peer) => {
                     let at = self.network.arrival(self.now, Link::Down(peer));
-                    self.at(at, Happening::PeerLoses(peer));
+                    if let Some(socket) = self.relay.socket(peer) {
+                        self.at(at, Happening::PeerLoses(socket, peer));
+                    }
                 }
             }
         }
@@ -120,18 +136,38 @@ impl World {
 
     fn relay_sends(&mut self, to: PeerId, text: &Arc<str>) {
         let message = decode::<ToClient>(text, limits::COMMIT_LENGTH).expect("the relay's own message");
+        self.follow_life(to, &message);
         let observed = self.model.observe(self.now, &message);
         self.check(observed);
-        if let ToClient::Welcome(_) = message {
-            let life = self.life;
-            self.peer_mut(to).life = life;
-        }
         if matches!(message, ToClient::Commit(_) | ToClient::Body(_)) {
             self.show_ghosts(text);
         }
         let Some(tamper) = &mut self.tamper else { return self.down(to, Arc::clone(text)) };
         for message in tamper(to, message) {
             self.down(to, encode(&message).into());
+        }
+    }
+
+    /// Which life of the call somebody is in. A genesis begins one; whoever brings a seat back brings its life with it.
+    fn follow_life(&mut self, to: PeerId, message: &ToClient) {
+        match message {
+            ToClient::Lead(lead) if lead.genesis && self.model.is_new(lead.at) => {
+                self.lives += 1;
+                self.life = self.lives;
+                self.model.begin(lead.at);
+                let up = self.peers.values_mut().filter(|peer| peer.line == Line::Up);
+                let fresh = up.filter(|peer| peer.epochs().next().is_none());
+                fresh.for_each(|peer| peer.life = self.life);
+            }
+            ToClient::Welcome(_) if self.peer(to).joined.is_some() => {
+                self.life = self.peer(to).life;
+                self.model.restored();
+            }
+            ToClient::Welcome(_) => {
+                let life = self.life;
+                self.peer_mut(to).life = life;
+            }
+            _ => {}
         }
     }
 
@@ -144,7 +180,7 @@ impl World {
 
     fn deliver(&mut self, to: PeerId, text: &str) {
         let peer = self.peer(to);
-        if peer.line != Line::Up || peer.silent {
+        if matches!(peer.line, Line::Down | Line::Ghost) || peer.silent {
             return;
         }
         if peer.deaf_to_activate && text.contains(r#""content":{"activate""#) {
@@ -190,7 +226,7 @@ impl World {
             Output::Keys(update) => self.keys(id, update),
             Output::Event(event) => self.event(id, event),
             Output::Persist(pickle) => self.peer_mut(id).stored = pickle,
-            Output::Connect => {}
+            Output::Connect => self.connects_again(id),
             Output::Close => {
                 if self.peer(id).line == Line::Up {
                     self.hang_up(id, Duration::ZERO);
@@ -203,8 +239,9 @@ impl World {
         if self.peer(id).silent {
             return;
         }
+        let Some(socket) = self.peer(id).socket else { return };
         let at = self.network.arrival(self.now, Link::Up(id));
-        self.at(at, Happening::ToRelay(id, encode(message)));
+        self.at(at, Happening::ToRelay(socket, encode(message)));
     }
 
     fn keys(&mut self, id: PeerId, update: KeyUpdate) {
@@ -232,14 +269,20 @@ impl World {
                     .session
                     .transcript()
                     .map_or(Ok(()), |transcript| self.checker.holds(now, peer, info, transcript));
-                let bound = self.network.latency().longest() * 3 + EXCLUSION_SLACK;
+                let bound = self.network.latency().longest() * 3 + EXCLUSION_SLACK + self.faults.excuse(now);
                 held.and_then(|()| self.checker.excludes(peer.life, info.epoch, &self.model, bound))
             }
             Event::Message { payload, .. } => {
                 let peer = self.peers.get(&id).expect("a peer");
                 self.checker.delivered(peer, &payload.0)
             }
-            Event::Security(event) if honest => Err(Violation::Alarm { peer: id, event: *event }),
+            Event::Security(event) if honest && !self.excused(event) => {
+                Err(Violation::Alarm { peer: id, event: *event })
+            }
+            Event::Ended(reason) => {
+                self.ended(id, *reason);
+                Ok(())
+            }
             _ => Ok(()),
         };
         self.check(checked);
@@ -251,6 +294,9 @@ impl World {
         let number = next(&mut self.numbers.frame);
         let peer = self.peers.get_mut(&id).expect("a peer");
         let (Some(seat), Some(epoch)) = (peer.seat, peer.session.active()) else { return };
+        if peer.line == Line::Ghost {
+            return;
+        }
         let plain = [number.to_be_bytes().as_slice(), b"a frame of sound"].concat();
         let Ok(bytes) = peer.frames.seal(Codec::Opus, &plain) else { return };
         let frame = Arc::new(Sealed { from: id, seat, life: peer.life, epoch, plain, bytes });
@@ -282,7 +328,7 @@ impl World {
             Opened::Dropped(error) => Err(error),
         };
         // Somebody who is gone need not open anything; but it must not open what it is not in.
-        if !ghost || result.is_ok() {
+        if (!ghost && !self.faults.any(now)) || result.is_ok() {
             let checked = self.checker.opened(self.peers.get(&to).expect("a peer"), frame, result);
             self.check(checked);
         }
@@ -293,7 +339,7 @@ impl World {
         let peer = self.peers.get_mut(&id).expect("a peer");
         for (ticket, result) in peer.frames.release(now) {
             let Some(frame) = peer.held.remove(&ticket) else { continue };
-            let over = peer.line != Line::Up || peer.session.joined().is_none();
+            let over = peer.line != Line::Up || peer.session.joined().is_none() || self.faults.any(now);
             if !over || result.is_ok() {
                 self.violations.extend(self.checker.opened(peer, &frame, result).err());
             }
