@@ -10,10 +10,12 @@
 mod explore;
 mod member;
 mod relay;
+mod replay;
 mod state;
 mod symbols;
 
 use explore::{Bounds, Found, explore};
+use replay::Walked;
 use state::{Counts, Kind};
 use symbols::Who;
 
@@ -144,4 +146,38 @@ fn electing_by_arrival_is_found() {
 fn a_ratchet_on_leave_is_found() {
     let property = "nobody can derive an epoch that they are not in";
     is_found(Fault::RatchetOnLeave, property, call("ratchet on leave", 3, 3, NONE.with(Kind::Leave, 1)));
+}
+
+#[test]
+fn real_sessions_take_the_same_steps() {
+    let honest = NONE.with(Kind::Leave, 1).with(Kind::Crash, 1).with(Kind::Drop, 1).with(Kind::Depose, 1);
+    let lies = NONE.with(Kind::LieLead, 2).with(Kind::LieGone, 1).with(Kind::Force, 1).with(Kind::Lose, 1);
+    let kinds = [
+        call("honest", 4, 2, honest.with(Kind::Rotate, 1)),
+        call("five", 5, 3, honest),
+        Bounds { bot: Some(Who(2)), ..call("a bot", 4, 2, honest) },
+        call("lost commits", 3, 3, NONE.with(Kind::Lose, 3).with(Kind::Leave, 1).with(Kind::Rotate, 4)),
+        call("lies", 4, 3, lies.with(Kind::Duplicate, 1).with(Kind::Leave, 1)),
+    ];
+    let walks = (0..200_u64).zip(kinds.iter().cycle());
+    let mut walked = Walked::default();
+    for (seed, bounds) in walks {
+        replay::walk(bounds.clone(), seed, &mut walked).unwrap_or_else(|what| panic!("{what}"));
+    }
+    println!("200 walks, {walked:?}: the model and real sessions stood alike after each step");
+    assert!(walked.steps > 2000 && walked.answers > 10 && walked.leads > 100);
+}
+
+#[test]
+fn real_sessions_do_not_take_the_steps_of_a_model_with_a_planted_fault() {
+    let faults = [
+        (Fault::AnyTerm, NONE.with(Kind::LieLead, 3)),
+        (Fault::ByArrival, NONE.with(Kind::Crash, 1)),
+        (Fault::RatchetOnLeave, NONE.with(Kind::Leave, 1)),
+    ];
+    for (fault, counts) in faults {
+        let bounds = Bounds { fault: Some(fault), ..call("planted", 3, 3, counts) };
+        let differs = (0..50).any(|seed| replay::walk(bounds.clone(), seed, &mut Walked::default()).is_err());
+        assert!(differs, "{fault:?} makes no difference to real sessions");
+    }
 }
