@@ -1,6 +1,7 @@
 //! A whole call at the highest log level leaves no key, token, stored device or plaintext in any log, of relay or
 //! client. The same scan finds what is planted.
 
+mod memory;
 mod needles;
 mod programs;
 

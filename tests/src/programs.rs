@@ -43,6 +43,12 @@ impl Program {
         (relay, format!("ws://{address}"))
     }
 
+    /// Its number in this system.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that it printed so far.
     #[must_use]
     pub fn printed(&self) -> String {
