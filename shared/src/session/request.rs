@@ -236,6 +236,10 @@ impl Call {
         if epoch == group.epoch {
             return if transcript == group.transcript { Ok(None) } else { Err(CommitError::Transcript) };
         }
+        // A transcript leads to one epoch. Under a later number its keys would count anew, from where they were used.
+        if group.trail.past.iter().any(|(_, past)| *past == transcript) {
+            return Err(CommitError::Transcript);
+        }
         let roster = if members.is_empty() {
             Roster::of(self.claims.committed())?
         } else {
