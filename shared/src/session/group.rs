@@ -133,6 +133,7 @@ impl Call {
             (None, None) => return Err(GroupError::Index),
         };
         let me = self.me.joined;
+        let turns = matches!(cause, Cause::LeadChange | Cause::Timer) && self.group.is_some();
         let (running, mut epochs, mut trail) = match self.group.take() {
             Some(group) => (Some(group.session), group.epochs, group.trail),
             None => {
@@ -177,6 +178,9 @@ impl Call {
         self.left.retain(|joined, _| roster.contains(*joined));
         self.group = Some(Group { instance, epoch, transcript, roster, session, index, epochs, cause, trail });
         self.found(ctx);
+        if turns && !self.is_lead() {
+            self.turn(ctx, lead);
+        }
         self.release_messages(ctx, epoch);
         Ok(())
     }

@@ -445,28 +445,41 @@ impl Call {
     /// An Olm message to this device outside of a commit: a joiner shows that it is there.
     pub(super) fn on_olm(&mut self, ctx: &mut Ctx<'_>, from: Joined, message: &OlmMessage) {
         let Some(reign) = &self.reign else { return self.on_regrant(ctx, from, message) };
+        let (instance, expected) = (reign.instance, reign.expected.get(&from).map(|(_, epoch)| *epoch));
+        // Somebody who is being removed may have spoken before hearing of it.
+        let heard = expected.is_some() || reign.stays(from);
         let bad = SecurityEvent::BadOlm { from };
-        let Some((_, epoch)) = reign.expected.get(&from).copied() else {
-            // Somebody who is being removed may have spoken before hearing of it.
-            if reign.stays(from) {
+        let Some(end) = self.group.as_ref().and_then(|group| group.roster.get(from)).map(Entry::end) else {
+            if heard {
                 ctx.alarm(bad);
             }
             return;
         };
-        let instance = reign.instance;
-        let Some(end) = self.group.as_ref().and_then(|group| group.roster.get(from)).map(Entry::end) else {
-            return ctx.alarm(bad);
+        let Ok(mut payload) = self.open_olm(ctx, from, message) else {
+            if heard {
+                self.replace_session(ctx, from);
+            }
+            return;
         };
-        let Ok(mut payload) = self.open_olm(ctx, from, message) else { return ctx.alarm(bad) };
-        let context = OlmContext { call: &self.name, instance, from: end, to: self.me.end, epoch };
-        if unbind(&mut payload, &context, OlmType::Present).is_none() {
-            return ctx.alarm(bad);
-        }
-        if let Some(reign) = &mut self.reign {
-            reign.expected.remove(&from);
+        let is = |payload: &mut [u8], kind, epoch| {
+            let context = OlmContext { call: &self.name, instance, from: end, to: self.me.end, epoch };
+            unbind(payload, &context, kind).is_some()
+        };
+        let present = expected.filter(|epoch| is(&mut payload, OlmType::Present, *epoch));
+        let turned = self.group.iter().flat_map(|group| group.trail.past.iter().rev());
+        let turned = turned.map(|(epoch, _)| *epoch).find(|epoch| is(&mut payload, OlmType::Turn, *epoch));
+        let Some(epoch) = present.or(turned) else {
+            if heard {
+                ctx.alarm(bad);
+            }
+            return;
+        };
+        let Some(reign) = &mut self.reign else { return };
+        // Whoever speaks over Olm is there, whatever they say.
+        if reign.expected.remove(&from).is_some() {
             reign.acknowledge(ctx.now, from, epoch);
+            ctx.event(Event::MemberPresent(from));
         }
-        ctx.event(Event::MemberPresent(from));
     }
 
     /// Tells senders to switch when it is time.

@@ -299,7 +299,7 @@ impl Call {
 }
 
 /// Puts type and context in front of an Olm payload.
-fn bind(context: &OlmContext<'_>, kind: OlmType, rest: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(super) fn bind(context: &OlmContext<'_>, kind: OlmType, rest: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new([&[kind.as_byte()], context.hash(kind).as_slice(), rest].concat())
 }
 

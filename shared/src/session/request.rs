@@ -11,7 +11,7 @@ use super::{
     call::{Call, Ctx},
     error::{CommitError, InternalError, RosterError, SecurityEvent},
     group::Install,
-    member::{import, unbind},
+    member::{bind, import, unbind},
     output::{EndReason, Event, KeyMissing},
     reign::Claiming,
     roster::{Entry, Roster},
@@ -178,6 +178,28 @@ impl Call {
         let rest = Zeroizing::new(encode(&Regrant { nonce, grant, members }));
         if let Ok(message) = self.seal_olm(entry.end(), (instance, epoch), OlmType::Regrant, rest.as_bytes()) {
             ctx.send(Olm { to, message });
+        }
+    }
+
+    /// Turns the ratchet of the lead's Olm session, so that it heals and its next grants cost little.
+    pub(super) fn turn(&mut self, ctx: &mut Ctx<'_>, lead: Joined) {
+        let Some(group) = &self.group else { return };
+        let Some(to) = group.roster.get(lead).map(Entry::end) else { return };
+        let context =
+            OlmContext { call: &self.name, instance: group.instance, from: self.me.end, to, epoch: group.epoch };
+        // Without a session there is nothing to heal.
+        if let Ok(message) = self.olm.answer(to.join, &bind(&context, OlmType::Turn, &[])) {
+            ctx.send(Olm { to: lead, message });
+        }
+    }
+
+    /// A message of a member did not open: the session is broken, and a new one is made. The message may also have been
+    /// late, so it is nobody's fault.
+    pub(super) fn replace_session(&mut self, ctx: &Ctx<'_>, from: Joined) {
+        if let Some(reign) = &mut self.reign
+            && reign.requests.allow(ctx.now, from, true)
+        {
+            reign.claiming.insert(from, Claiming { due: ctx.now, asked: None, tries: 0 });
         }
     }
 
