@@ -21,10 +21,11 @@ mod check;
 mod control;
 mod device;
 mod ledger;
+mod loss;
 mod probe;
 mod report;
 
-pub use report::{Report, Spread};
+pub use report::{LossSpread, Report, Spread};
 
 use std::{
     sync::{
@@ -51,6 +52,9 @@ use device::{DeviceError, Place};
 use probe::Books;
 use report::Figures;
 
+/// More lead losses than a day has time for.
+const LEAD_LOSSES: usize = 10_000;
+
 /// How many, how fast, how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
@@ -64,6 +68,8 @@ pub struct Shape {
     pub churn: f64,
     /// How long calls are churned.
     pub duration: Duration,
+    /// How often each call loses its lead after that: the first time by a closed socket, the next by silence, in turn.
+    pub lead_losses: usize,
 }
 
 /// Why a load test could not be carried out at all. What it finds is in its [`Report`].
@@ -96,6 +102,7 @@ pub struct Progress {
     rotations: AtomicU64,
     leavers: AtomicU64,
     tried: AtomicU64,
+    lost: AtomicU64,
     phase: AtomicU64,
 }
 
@@ -106,6 +113,8 @@ pub enum Phase {
     Filling,
     /// Members leave and join.
     Churning,
+    /// Leads are lost.
+    Losing,
     /// Everybody has the newest key soon; leavers are tried.
     Checking,
 }
@@ -117,6 +126,7 @@ impl Progress {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Filling,
             1 => Phase::Churning,
+            2 => Phase::Losing,
             _ => Phase::Checking,
         }
     }
@@ -143,6 +153,16 @@ impl Progress {
     #[must_use]
     pub fn tried(&self) -> u64 {
         self.tried.load(Ordering::Relaxed)
+    }
+
+    /// Leads that were lost.
+    #[must_use]
+    pub fn leads_lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn lost_one(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
     fn waiting(&self, leavers: usize) {
@@ -180,6 +200,8 @@ impl Shape {
             "--join-rate must be above 0 and at most 10000 a second"
         } else if !(0.0..=60_000.0).contains(&self.churn) {
             "--churn must be from 0 to 60000 a minute"
+        } else if self.lead_losses > LEAD_LOSSES {
+            "--lead-loss must be at most 10000"
         } else {
             return Ok(());
         };
@@ -236,9 +258,18 @@ async fn one(place: Place, shape: Shape, progress: Arc<Progress>) -> Result<Outc
     call.fill(&shape, &progress).await.map_err(device)?;
     progress.reach(Phase::Churning);
     call.churn(&shape, &progress).await.map_err(device)?;
+    // With leads to be lost, what the last leaves cost is part of that time, not of the churn.
+    let mut churned = call.since_full();
+    if shape.lead_losses > 0 {
+        progress.reach(Phase::Losing);
+        call.lose_leads(shape.lead_losses, &progress).await.map_err(device)?;
+    }
     progress.reach(Phase::Checking);
     call.settle().await;
-    let (churned, joins, leaves) = (call.since_full(), call.joins, call.leaves);
+    if shape.lead_losses == 0 {
+        churned = call.since_full();
+    }
+    let (joins, leaves) = (call.joins, call.leaves);
     let missed = books.ledger().missed();
     call.check(&progress).await;
     let rotations = books.ledger().rotations();
@@ -290,6 +321,7 @@ impl Sum {
 
     fn report(self, shape: Shape, control_caught: bool) -> Report {
         let (join_to_key_ms, leave_to_all_switched_ms) = self.figures.spreads();
+        let [lead_closed, lead_silent] = self.figures.losses();
         // Counts of bytes and microseconds are far below 2^52.
         #[allow(clippy::cast_precision_loss)]
         let per_rotation = |count: u64| count as f64 / self.churned.rotations.max(1) as f64;
@@ -302,6 +334,9 @@ impl Sum {
             leaves: self.leaves,
             join_to_key_ms,
             leave_to_all_switched_ms,
+            lead_losses: shape.calls * shape.lead_losses,
+            lead_closed,
+            lead_silent,
             bytes_up_per_rotation: per_rotation(self.churned.up).round(),
             bytes_down_per_rotation: per_rotation(self.churned.down).round(),
             lead_cpu_ms_per_rotation: (per_rotation(self.churned.lead_cpu) / 10.0).round() / 100.0,

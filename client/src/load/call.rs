@@ -31,12 +31,13 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Call {
     pub(crate) place: Place,
     pub(crate) books: Arc<Books>,
-    lead: Running,
-    members: Vec<Running>,
+    /// The lead bot, until it is lost on purpose.
+    pub(super) lead: Option<Running>,
+    pub(super) members: Vec<Running>,
     /// Leavers on their way out.
     leaving: Vec<(Joined, JoinHandle<Option<Stopped>>)>,
     /// Leavers that are out, until they are checked.
-    stopped: BTreeMap<Joined, Stopped>,
+    pub(super) stopped: BTreeMap<Joined, Stopped>,
     /// What leavers are to be shown.
     exclusions: Vec<Exclusion>,
     named: u64,
@@ -65,7 +66,7 @@ impl Call {
         Ok(Some(Self {
             place,
             books,
-            lead,
+            lead: Some(lead),
             members: Vec::new(),
             leaving: Vec::new(),
             stopped: BTreeMap::new(),
@@ -204,8 +205,10 @@ impl Call {
         for member in &self.members {
             member.leave(Way::Dropped);
         }
-        self.lead.leave(Way::Signed);
-        self.lead.stopped().await;
+        if let Some(lead) = self.lead {
+            lead.leave(Way::Signed);
+            lead.stopped().await;
+        }
     }
 
     fn counters(&self) -> Counters {

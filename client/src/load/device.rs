@@ -54,7 +54,17 @@ pub(crate) enum DeviceError {
 pub(crate) struct Running {
     requests: mpsc::Sender<Request>,
     stage: watch::Receiver<Stage>,
-    stopped: oneshot::Receiver<Stopped>,
+    gone: oneshot::Receiver<Gone>,
+}
+
+/// What is left of a device that stopped.
+pub(crate) struct Gone {
+    /// Its session.
+    pub(crate) stopped: Stopped,
+    /// Its connection, if it was left open. Nobody reads from it, so nothing is answered: a process that hangs.
+    pub(crate) transport: Option<Transport>,
+    /// When it last said anything.
+    pub(crate) spoke: std::time::Instant,
 }
 
 /// How a member goes.
@@ -71,7 +81,7 @@ impl Place {
     pub(crate) fn member(&self, name: String, books: &Arc<Books>) -> Result<Running, DeviceError> {
         let session = self.session(name, Role::Member)?;
         let (running, ends) = ends();
-        tokio::spawn(self.clone().run(session, Probe::new(books.clone(), false, ends.stage), ends.asked, ends.stopped));
+        tokio::spawn(self.clone().run(session, Probe::new(books.clone(), false, ends.stage), ends.asked, ends.gone));
         Ok(running)
     }
 
@@ -83,7 +93,7 @@ impl Place {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("lead".to_owned()).spawn(move || {
             let probe = Probe::new(books, true, ends.stage);
-            runtime.block_on(place.run(session, probe, ends.asked, ends.stopped));
+            runtime.block_on(place.run(session, probe, ends.asked, ends.gone));
         })?;
         Ok(running)
     }
@@ -104,7 +114,7 @@ impl Place {
         session: Session,
         mut probe: Probe,
         requests: mpsc::Receiver<Request>,
-        stopped: oneshot::Sender<Stopped>,
+        gone: oneshot::Sender<Gone>,
     ) {
         probe.starts();
         let transport = match Transport::connect(&self.url).await {
@@ -114,8 +124,10 @@ impl Place {
         let began = Instant::now();
         let driver = Driver { session, transport, requests, store: None, observer: probe, began, again: None };
         let finished = driver.run().await;
+        let spoke = finished.observer.spoke();
+        let (stopped, transport) = stop(finished, began);
         // The harness may have given up on this device.
-        let _ = stopped.send(stop(finished, began).0);
+        let _ = gone.send(Gone { stopped, transport, spoke });
     }
 }
 
@@ -155,7 +167,12 @@ impl Running {
 
     /// Waits for the session of a device that was made to leave.
     pub(crate) async fn stopped(self) -> Option<Stopped> {
-        timeout(PATIENCE, self.stopped).await.ok()?.ok()
+        self.gone().await.map(|gone| gone.stopped)
+    }
+
+    /// The same, with the connection of a device that was made to drop it: it closes when that is dropped.
+    pub(crate) async fn gone(self) -> Option<Gone> {
+        timeout(PATIENCE, self.gone).await.ok()?.ok()
     }
 }
 
@@ -163,12 +180,12 @@ impl Running {
 struct Ends {
     asked: mpsc::Receiver<Request>,
     stage: watch::Sender<Stage>,
-    stopped: oneshot::Sender<Stopped>,
+    gone: oneshot::Sender<Gone>,
 }
 
 fn ends() -> (Running, Ends) {
     let (requests, asked) = mpsc::channel(REQUESTS);
     let (stage_in, stage) = watch::channel(Stage::Joining);
-    let (stopped_in, stopped) = oneshot::channel();
-    (Running { requests, stage, stopped }, Ends { asked, stage: stage_in, stopped: stopped_in })
+    let (gone_in, gone) = oneshot::channel();
+    (Running { requests, stage, gone }, Ends { asked, stage: stage_in, gone: gone_in })
 }

@@ -80,6 +80,24 @@ pub(crate) struct Ledger {
     log: Vec<Arc<str>>,
     seen: HashSet<Arc<str>>,
     faults: Faults,
+    /// Who made the newest epoch.
+    lead: Option<Joined>,
+    /// The leads that were lost on purpose.
+    lost: Vec<Loss>,
+}
+
+/// A lead that was lost on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    lead: Joined,
+    /// The newest epoch of the lost lead's reign that was made so far.
+    epoch: Epoch,
+    /// When it was lost.
+    pub(crate) at: Instant,
+    /// When the first member was told.
+    pub(crate) detected: Option<Instant>,
+    /// When the last member sealed under an epoch of another lead.
+    pub(crate) healed: Option<Instant>,
 }
 
 /// Which leaves an entry has settled: how long each took, and what its leaver is to be shown.
@@ -99,6 +117,7 @@ impl Ledger {
     /// The lead made an epoch.
     pub(crate) fn made(&mut self, info: &EpochInfo, transcript: Transcript) {
         let target = Target { epoch: info.epoch, fingerprint: info.fingerprint, transcript };
+        self.lead = Some(info.lead);
         self.roster = info.members.iter().map(|member| member.joined).collect();
         let missing = self.roster.difference(&self.gone).copied().collect();
         self.epochs.insert(info.epoch, Made { target, missing });
@@ -137,7 +156,47 @@ impl Ledger {
                 leave.switched = now;
             }
         }
+        if self.stuck() == 0
+            && let Some(loss) = self.lost.last_mut()
+        {
+            loss.healed.get_or_insert(now);
+        }
         self.settle()
+    }
+
+    /// Who leads: whoever made the newest epoch.
+    pub(crate) fn lead(&self) -> Option<Joined> {
+        self.lead
+    }
+
+    /// The lead is lost now.
+    pub(crate) fn lose(&mut self, lead: Joined, at: Instant) {
+        let Some(newest) = self.newest() else { return };
+        self.lost.push(Loss { lead, epoch: newest.epoch, at, detected: None, healed: None });
+    }
+
+    /// A member was told that somebody is away or gone.
+    pub(crate) fn missed_by_members(&mut self, joined: Joined, now: Instant) {
+        if let Some(loss) = self.lost.last_mut().filter(|loss| loss.lead == joined) {
+            loss.detected.get_or_insert(now);
+        }
+    }
+
+    /// How the last loss goes.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        self.lost.last().copied()
+    }
+
+    /// Members that do not seal under an epoch of whoever came after the lead that was lost last.
+    pub(crate) fn stuck(&self) -> usize {
+        let Some(loss) = self.lost.last() else { return 0 };
+        let passed = |seals: &&Option<Epoch>| seals.is_none_or(|epoch| epoch.term() <= loss.epoch.term());
+        self.active.values().filter(passed).count()
+    }
+
+    /// This one led and was lost on purpose.
+    pub(crate) fn was_lost(&self, joined: Joined) -> bool {
+        self.lost.iter().any(|loss| loss.lead == joined)
     }
 
     /// A member is about to leave: it owes nothing more, and everybody else owes an epoch without it.
@@ -331,6 +390,27 @@ mod tests {
         assert!(missed.contains("2 members do not seal under 1.1"), "{missed}");
         assert!(missed.contains("2 members never held epoch 1.1"), "{missed}");
         assert!(missed.contains("member 4 was never added"), "{missed}");
+    }
+
+    #[test]
+    fn a_lost_lead_is_followed_when_the_last_member_seals_under_another_leads_epoch() {
+        let (mut ledger, start) = (three(), Instant::now());
+        let later = |millis| start + Duration::from_millis(millis);
+        assert_eq!(ledger.lead(), Some(Joined(1)));
+        ledger.leaving(Joined(1), start);
+        ledger.lose(Joined(1), start);
+        assert_eq!(ledger.stuck(), 2);
+        ledger.missed_by_members(Joined(3), later(1));
+        ledger.missed_by_members(Joined(1), later(2));
+        ledger.missed_by_members(Joined(1), later(3));
+        ledger.switched(Joined(2), epoch(1), later(4));
+        assert_eq!(ledger.stuck(), 2, "an epoch of the lost lead is none of another");
+        ledger.switched(Joined(2), Epoch(Term(2), 0), later(5));
+        assert_eq!(ledger.loss().expect("a loss").healed, None);
+        ledger.switched(Joined(3), Epoch(Term(2), 0), later(6));
+        let loss = ledger.loss().expect("a loss");
+        assert_eq!((loss.detected, loss.healed, ledger.stuck()), (Some(later(2)), Some(later(6)), 0));
+        assert!(ledger.was_lost(Joined(1)) && !ledger.was_lost(Joined(2)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use conclave_shared::{
     id::Joined,
     session::{
         Session,
+        error::SecurityEvent,
         output::{EndReason, EpochInfo, Event, KeyUpdate},
     },
 };
@@ -32,6 +33,8 @@ pub(crate) struct Books {
     settled: Mutex<Vec<Exclusion>>,
     /// Mirrors [`Ledger::has_open_leaves`], so that most texts cost no lock.
     recording: AtomicBool,
+    /// Leads are lost on purpose.
+    losing: AtomicBool,
     /// Bytes of messages to the relay.
     pub(crate) up: AtomicU64,
     /// Bytes of messages from the relay.
@@ -54,6 +57,15 @@ impl Books {
         self.settle(|ledger| ledger.leaving(member, now));
     }
 
+    /// From here on leads are lost on purpose, and members lead.
+    pub(crate) fn begin_losing(&self) {
+        self.losing.store(true, Ordering::Relaxed);
+    }
+
+    fn losing(&self) -> bool {
+        self.losing.load(Ordering::Relaxed)
+    }
+
     /// Takes the leaves that have been settled.
     pub(crate) fn take_settled(&self) -> Vec<Exclusion> {
         std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner))
@@ -63,9 +75,13 @@ impl Books {
         let mut ledger = self.ledger();
         let settled = entry(&mut ledger);
         self.recording.store(ledger.has_open_leaves(), Ordering::Relaxed);
+        // How long the relay keeps the seat of a lost lead is no figure of a leave.
+        let leads: Vec<bool> = settled.iter().map(|(_, exclusion)| ledger.was_lost(exclusion.joined)).collect();
         drop(ledger);
-        for (took, exclusion) in settled {
-            self.figures().leave_to_switched(took);
+        for ((took, exclusion), was_lead) in settled.into_iter().zip(leads) {
+            if !was_lead {
+                self.figures().leave_to_switched(took);
+            }
             self.settled.lock().unwrap_or_else(PoisonError::into_inner).push(exclusion);
         }
     }
@@ -85,10 +101,12 @@ pub(crate) enum Stage {
 /// Watches one device.
 pub(crate) struct Probe {
     books: Arc<Books>,
-    /// It is the lead bot: its epochs are the ones that everybody's are compared with.
-    leads: bool,
+    /// It is the lead bot: it leads until it is lost on purpose.
+    bot: bool,
     /// When it began to connect.
     started: Instant,
+    /// When it last sent anything.
+    spoke: Instant,
     joined: Option<Joined>,
     /// It has had a key.
     keyed: bool,
@@ -99,8 +117,14 @@ pub(crate) struct Probe {
 
 impl Probe {
     /// Watches a device that has not begun to connect.
-    pub(crate) fn new(books: Arc<Books>, leads: bool, stage: watch::Sender<Stage>) -> Self {
-        Self { books, leads, started: Instant::now(), joined: None, keyed: false, untried: None, stage }
+    pub(crate) fn new(books: Arc<Books>, bot: bool, stage: watch::Sender<Stage>) -> Self {
+        let now = Instant::now();
+        Self { books, bot, started: now, spoke: now, joined: None, keyed: false, untried: None, stage }
+    }
+
+    /// When the device last said anything.
+    pub(crate) const fn spoke(&self) -> Instant {
+        self.spoke
     }
 
     /// Connecting begins at this moment.
@@ -117,11 +141,12 @@ impl Probe {
     fn epoch(&mut self, session: &Session, info: &EpochInfo) {
         let Some(me) = self.joined else { return };
         let now = Instant::now();
-        if self.leads {
+        // What the lead made is what everybody else's is compared with.
+        if info.lead == me {
             self.made(session, info);
         }
         self.books.ledger().installed(me, info.epoch, info.fingerprint);
-        if !std::mem::replace(&mut self.keyed, true) && !self.leads {
+        if !std::mem::replace(&mut self.keyed, true) && !self.bot {
             let took = now.duration_since(self.started);
             tracing::debug!(member = %me, epoch = %info.epoch, ms = took.as_millis(), "a joiner has its key");
             self.books.figures().join_to_key(took);
@@ -137,8 +162,11 @@ impl Probe {
 
     fn made(&self, session: &Session, info: &EpochInfo) {
         tracing::debug!(epoch = %info.epoch, cause = ?info.cause, members = info.members.len(), "the lead made an epoch");
-        let cpu = cpu_time::ThreadTime::now().as_duration().as_micros();
-        self.books.lead_cpu.store(u64::try_from(cpu).unwrap_or(u64::MAX), Ordering::Relaxed);
+        // Only the bot has a thread of its own.
+        if self.bot {
+            let cpu = cpu_time::ThreadTime::now().as_duration().as_micros();
+            self.books.lead_cpu.store(u64::try_from(cpu).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
         match session.transcript() {
             Some(transcript) => self.books.ledger().made(info, transcript),
             None => self.books.ledger().error("the lead has an epoch and no transcript".to_owned()),
@@ -180,6 +208,7 @@ impl Observer for Probe {
 
     fn sending(&mut self, text: &str) {
         self.books.up.fetch_add(text.len() as u64, Ordering::Relaxed);
+        self.spoke = Instant::now();
     }
 
     // Frames are not what is measured here: whoever is told to seal under an epoch can.
@@ -201,25 +230,28 @@ impl Observer for Probe {
                     self.check_past(session, &first);
                 }
             }
+            // True of a lead that was made to fall silent.
+            Event::Security(SecurityEvent::LeadSilent { .. }) if self.books.losing() => {}
             Event::Security(what) => self.books.ledger().error(format!("security event: {what}")),
             Event::Refused { code, message } => {
                 self.books.ledger().error(format!("refused: {} ({message})", code.name()));
             }
             Event::CommandFailed(error) => self.books.ledger().error(format!("command failed: {error}")),
-            Event::LeadChanged { me, .. } if me != self.leads => {
+            Event::LeadChanged { me, .. } if me != self.bot && !self.books.losing() => {
                 self.books.ledger().error("the lead bot does not lead".to_owned());
+            }
+            Event::MemberAway { joined, .. } | Event::MemberLeft { joined, .. } => {
+                self.books.ledger().missed_by_members(joined, Instant::now());
             }
             Event::Ended(reason) => self.ended(reason),
             Event::LeadChanged { .. }
             | Event::Link(_)
-            | Event::MemberAway { .. }
             | Event::MemberBack(_)
             | Event::KeyMissing(_)
             | Event::KeyFound
             | Event::Paused(_)
             | Event::Resumed
             | Event::MemberArrived(_)
-            | Event::MemberLeft { .. }
             | Event::MemberPresent(_)
             | Event::Message { .. }
             | Event::Closing(_) => {}

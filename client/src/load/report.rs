@@ -8,10 +8,27 @@ use std::{collections::BTreeMap, time::Duration};
 pub(crate) struct Figures {
     join_to_key: Histogram<u64>,
     leave_to_switched: Histogram<u64>,
+    /// Of leads whose socket closed, and of leads that fell silent.
+    losses: [Healing; 2],
     pub(crate) joiners_checked: u64,
     pub(crate) joiners_caught: u64,
     pub(crate) leavers_checked: u64,
     pub(crate) leavers_caught: u64,
+}
+
+/// How long calls had no lead that works.
+struct Healing {
+    from_last_sign: Histogram<u64>,
+    from_detection: Histogram<u64>,
+}
+
+/// How long it took from a lost lead until every remaining member sealed under an epoch of another.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LossSpread {
+    /// From the closed socket; of a silent lead from the last thing that it said.
+    pub from_last_sign_ms: Spread,
+    /// From the moment when the first member was told.
+    pub from_detection_ms: Spread,
 }
 
 /// A spread of times, in milliseconds.
@@ -48,6 +65,12 @@ pub struct Report {
     pub join_to_key_ms: Spread,
     /// From the leave to the last remaining member sealing without the leaver.
     pub leave_to_all_switched_ms: Spread,
+    /// How often a lead was to be lost.
+    pub lead_losses: usize,
+    /// Leads whose socket closed.
+    pub lead_closed: LossSpread,
+    /// Leads that stopped answering on an open socket.
+    pub lead_silent: LossSpread,
     /// Bytes of messages that all members together sent, per rotation.
     pub bytes_up_per_rotation: f64,
     /// Bytes of messages that all members together received, per rotation.
@@ -78,6 +101,8 @@ impl Report {
             && self.errors.is_empty()
             && self.control_caught
             && all_tried
+            && self.lead_closed.from_last_sign_ms.count + self.lead_silent.from_last_sign_ms.count
+                == self.lead_losses as u64
     }
 }
 
@@ -86,6 +111,7 @@ impl Default for Figures {
         Self {
             join_to_key: histogram(),
             leave_to_switched: histogram(),
+            losses: [(), ()].map(|()| Healing { from_last_sign: histogram(), from_detection: histogram() }),
             joiners_checked: 0,
             joiners_caught: 0,
             leavers_checked: 0,
@@ -103,11 +129,23 @@ impl Figures {
         self.leave_to_switched.saturating_record(micros(took));
     }
 
+    /// A lost lead was followed. `silent`: its socket stayed open.
+    pub(crate) fn lead_followed(&mut self, silent: bool, from_last_sign: Duration, from_detection: Duration) {
+        let [closed_ones, silent_ones] = &mut self.losses;
+        let healing = if silent { silent_ones } else { closed_ones };
+        healing.from_last_sign.saturating_record(micros(from_last_sign));
+        healing.from_detection.saturating_record(micros(from_detection));
+    }
+
     /// Adds another call's.
     pub(crate) fn add(&mut self, other: &Self) {
         // Histograms of the same bounds always add up.
         let _ = self.join_to_key.add(&other.join_to_key);
         let _ = self.leave_to_switched.add(&other.leave_to_switched);
+        for (own, others) in self.losses.iter_mut().zip(&other.losses) {
+            let _ = own.from_last_sign.add(&others.from_last_sign);
+            let _ = own.from_detection.add(&others.from_detection);
+        }
         self.joiners_checked += other.joiners_checked;
         self.joiners_caught += other.joiners_caught;
         self.leavers_checked += other.leavers_checked;
@@ -116,6 +154,16 @@ impl Figures {
 
     pub(crate) fn spreads(&self) -> (Spread, Spread) {
         (spread(&self.join_to_key), spread(&self.leave_to_switched))
+    }
+}
+
+impl Figures {
+    /// Of leads whose socket closed, and of leads that fell silent.
+    pub(crate) fn losses(&self) -> [LossSpread; 2] {
+        self.losses.each_ref().map(|healing| LossSpread {
+            from_last_sign_ms: spread(&healing.from_last_sign),
+            from_detection_ms: spread(&healing.from_detection),
+        })
     }
 }
 
@@ -172,6 +220,9 @@ mod tests {
             leaves: 1,
             join_to_key_ms: none,
             leave_to_all_switched_ms: none,
+            lead_losses: 0,
+            lead_closed: LossSpread { from_last_sign_ms: none, from_detection_ms: none },
+            lead_silent: LossSpread { from_last_sign_ms: none, from_detection_ms: none },
             bytes_up_per_rotation: 0.0,
             bytes_down_per_rotation: 0.0,
             lead_cpu_ms_per_rotation: 0.0,
@@ -183,12 +234,13 @@ mod tests {
             errors: BTreeMap::new(),
         };
         assert!(good.passed());
-        let faults: [fn(&mut Report); 6] = [
+        let faults: [fn(&mut Report); 7] = [
             |report| report.wrong_keys = 1,
             |report| report.missed_rotations.push("member 2 left and no epoch without it came".to_owned()),
             |report| report.joiners_checked = 1,
             |report| report.leavers_checked = 0,
             |report| report.control_caught = false,
+            |report| report.lead_losses = 1,
             |report| report.errors = BTreeMap::from([("security event".to_owned(), 1)]),
         ];
         for fault in faults {

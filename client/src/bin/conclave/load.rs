@@ -12,7 +12,7 @@ use std::{
 use tokio::time::{Instant, interval};
 
 use conclave_client::{
-    load::{self, Phase, Progress, Report, Shape, Spread},
+    load::{self, LossSpread, Phase, Progress, Report, Shape, Spread},
     transport::RelayUrl,
 };
 
@@ -60,6 +60,9 @@ pub(crate) struct Load {
     /// How long members leave and join: 90s, 10m, 2h
     #[arg(long, value_parser = args::duration, default_value = "60s")]
     duration: Duration,
+    /// How often each call then loses its lead: by a closed socket and by silence in turn
+    #[arg(long, default_value_t = 0)]
+    lead_loss: usize,
     /// Calls at the same time
     #[arg(long, default_value_t = 1)]
     calls: usize,
@@ -76,6 +79,7 @@ impl Load {
             join_rate: self.join_rate,
             churn: self.churn,
             duration: self.duration,
+            lead_losses: self.lead_loss,
         };
         shape.check()?;
         let (relay, url, issuer) = match &self.spawn_relay {
@@ -128,6 +132,12 @@ async fn watch(progress: Arc<Progress>, shape: Shape) {
                 bar.set_length(shape.duration.as_secs());
                 bar.set_prefix(format!("s, {} rotations", progress.rotations()));
                 bar.set_message("churning");
+            }
+            Phase::Losing => {
+                bar.set_position(progress.leads_lost());
+                bar.set_length((shape.calls * shape.lead_losses) as u64);
+                bar.set_prefix("leads lost".to_owned());
+                bar.set_message("losing");
             }
             Phase::Checking => {
                 bar.set_position(progress.tried());
@@ -185,10 +195,30 @@ fn table(report: &Report) -> String {
         (if report.control_caught { "caught" } else { "NOT CAUGHT" }).to_owned(),
         report.errors.values().sum::<u64>().to_string(),
     ]);
+    let losses = (report.lead_losses > 0).then(|| losses(report));
     let missed = report.missed_rotations.iter().map(|what| format!("missed: {what}"));
     let errors = report.errors.iter().map(|(what, times)| format!("error: {what} ({times}×)"));
     let tables = [times, figures, checks].map(|table| table.to_string());
-    tables.into_iter().chain(missed).chain(errors).collect::<Vec<_>>().join("\n")
+    tables.into_iter().chain(losses).chain(missed).chain(errors).collect::<Vec<_>>().join("\n")
+}
+
+/// How lost leads were followed, beside what is aimed at.
+fn losses(report: &Report) -> String {
+    let mut table = sheet(&["lead lost → new epoch active at all, ms", "count", "p50", "p95", "max", "aim"]);
+    let LossSpread { from_last_sign_ms: from_loss, from_detection_ms: from_notice } = report.lead_closed;
+    let silent = report.lead_silent;
+    for (name, spread, aim) in [
+        ("closed socket, from detection", from_notice, 300),
+        ("closed socket, from the loss", from_loss, 2000),
+        ("silent, from detection", silent.from_detection_ms, 300),
+        ("silent, from its last sign of life", silent.from_last_sign_ms, 5000),
+    ] {
+        let Spread { count, p50, p95, max, .. } = spread;
+        let numbers = [p50, p95, max].map(|number| format!("{number:.1}"));
+        let cells = [name.to_owned(), count.to_string()].into_iter().chain(numbers);
+        table.add_row(cells.chain([format!("p95 < {aim}")]).map(Cell::new));
+    }
+    table.to_string()
 }
 
 fn sheet(heads: &[&str]) -> Table {
