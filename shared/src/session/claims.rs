@@ -126,6 +126,11 @@ impl Claims {
         self.claims.get(&joined)
     }
 
+    /// The highest order number that the relay gave out, as far as is known.
+    pub(crate) fn highest(&self) -> Option<Joined> {
+        self.claims.last_key_value().map(|(joined, _)| *joined)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Claim> {
         self.claims.values()
     }

@@ -10,6 +10,7 @@ use super::{
     output::{EndReason, Event, Link, Output},
 };
 use crate::{
+    id::Joined,
     identity::device::Device,
     limits,
     time::Timestamp,
@@ -23,6 +24,8 @@ use crate::{
 
 /// The relay does not hold the seat any more: the device joins afresh.
 const LOST: EndReason = EndReason::Closed(Code::LostSeat);
+/// Order numbers beyond the committed ones that a relay is believed to have given out.
+const MADE_UP: u64 = limits::MEMBERS as u64;
 
 /// Answers the challenge of a new connection with the seat that the device has.
 pub(super) fn answer(
@@ -63,7 +66,11 @@ fn restore(
     let own = group.roster.get(call.me.joined).ok_or(LOST)?;
     let (card, proof) = call.claims.get(call.me.joined).ok_or(LOST)?.signed();
     let (card, proof) = (card.clone(), proof.clone());
-    let highest = group.roster.highest().unwrap_or(call.me.joined);
+    // Numbers of those whom nobody committed are taken as well: everybody knows a device by them. No relay makes up more
+    // than a call has room for.
+    let committed = group.roster.highest().unwrap_or(call.me.joined);
+    let announced = call.claims.highest().unwrap_or(committed).min(Joined(committed.0.saturating_add(MADE_UP)));
+    let highest = committed.max(announced);
     let (instance, seat, joined) = (group.instance, own.added.seat, own.added.joined);
     let held = Held { instance, term, lead, seat, joined, highest };
     let join = call.me.end.join;
@@ -137,7 +144,7 @@ impl Call {
     }
 
     /// A lead gives those time who are not back yet, and everybody time to show themselves.
-    fn await_absent(&mut self, until: Timestamp, now: Timestamp, listed: &BTreeSet<crate::id::Joined>) {
+    fn await_absent(&mut self, until: Timestamp, now: Timestamp, listed: &BTreeSet<Joined>) {
         let Some(reign) = &mut self.reign else { return };
         reign.confirmed = false;
         // Whoever was not in yet comes again under another number.

@@ -175,7 +175,7 @@ pub struct Held {
     pub seat: Seat,
     /// Its order number.
     pub joined: Joined,
-    /// The highest order number that was ever committed: later members come above it.
+    /// The highest order number that was ever committed or announced: later members come above it.
     pub highest: Joined,
 }
 
