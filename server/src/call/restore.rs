@@ -33,7 +33,9 @@ use super::{
 /// forgotten one must not disturb what has begun since.
 pub const RESTORE_UNTIL: Duration = Duration::from_secs(30);
 /// How long the members of a call are collected before it goes on: clients try at once, and again after half a second.
-pub const SETTLE: Duration = Duration::from_secs(1);
+/// Longer than the longest pause of a client that looks for its seat: the lead that is still there is not replaced for
+/// coming last.
+pub const SETTLE: Duration = Duration::from_secs(2);
 /// Order numbers and terms that are believed stay below these. No honest call comes near; a number at the very end of its
 /// range would leave no room for those who come after. Numbers below 2^52 are exact in every client.
 pub const HIGHEST_JOINED: u64 = 1 << 52;
