@@ -2,12 +2,13 @@
 
 PORT ?= 8080
 
-.PHONY: help run test load bench fuzz model setup
+.PHONY: help run test load chaos bench fuzz model setup
 
 help:
 	@echo "make run     a call on this machine: relay, page and lead bot on 127.0.0.1 (PORT=8080)"
 	@echo "make test    every test, with the time each step took"
 	@echo "make load    a hundred members joining and leaving for a minute (MEMBERS= CHURN= DURATION= CALLS=)"
+	@echo "make chaos   relay and leads killed and stopped, networks that go away: the call goes on (five minutes)"
 	@echo "make bench   what joining, leaving, sealing and a change of lead cost at 2 to 1,000 members"
 	@echo "make fuzz    libFuzzer on every decoder and a whole session, ten minutes each (FUZZ_SECONDS= TARGETS=)"
 	@echo "make model   every call of up to five members within bounds, with symbols for keys: some minutes"
@@ -21,6 +22,9 @@ test:
 
 load:
 	@.ci/load
+
+chaos:
+	@.ci/chaos
 
 bench:
 	@.ci/bench

@@ -9,6 +9,7 @@ use std::{
 /// How long anything may take, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
+const OFTEN: Duration = Duration::from_millis(5);
 
 /// A program that ends with the test, whatever happens in it. Both its outputs go to one file.
 pub struct Program {
@@ -49,6 +50,28 @@ impl Program {
         self.child.id()
     }
 
+    /// A relay at an address that an earlier one had.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn relay_again(url: &str, environment: &[(&str, &str)], output: &Path) -> Self {
+        let address = url.trim_start_matches("ws://");
+        let relay = Self::start("conclave-server", &["--listen", address], environment, output);
+        wait_often("the relay", || std::net::TcpStream::connect(address).is_ok());
+        relay
+    }
+
+    /// Makes it stand still, as a suspended machine does, or go on.
+    ///
+    /// # Panics
+    /// When it has ended, or this machine has no `kill`.
+    pub fn stand_still(&self, still: bool) {
+        let signal = if still { "-STOP" } else { "-CONT" };
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(status.expect("this machine has kill").success(), "it runs");
+    }
+
     /// Everything that it printed so far.
     #[must_use]
     pub fn printed(&self) -> String {
@@ -78,12 +101,24 @@ impl Drop for Program {
 /// # Panics
 /// When it is not within a minute.
 pub fn wait_for(what: &str, ready: impl Fn() -> bool) {
-    let looks = PATIENCE.as_millis() / LOOK.as_millis();
+    look(what, LOOK, ready);
+}
+
+/// The same, looking so often that what is measured is hardly longer for it.
+///
+/// # Panics
+/// When it is not within a minute.
+pub fn wait_often(what: &str, ready: impl Fn() -> bool) {
+    look(what, OFTEN, ready);
+}
+
+fn look(what: &str, pause: Duration, ready: impl Fn() -> bool) {
+    let looks = PATIENCE.as_millis() / pause.as_millis();
     for _ in 0..looks {
         if ready() {
             return;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(pause);
     }
     panic!("{what} did not come within {PATIENCE:?}");
 }
