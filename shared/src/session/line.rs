@@ -89,6 +89,13 @@ impl Line {
         self.start_over(0, Vec::new())
     }
 
+    /// Only these of them are said again as they were: the rest was taken out, and does not count.
+    pub(super) fn recount(&mut self, received: u64, again: &[ToRelay]) {
+        self.kept.clear();
+        self.said = received;
+        again.iter().for_each(|message| self.count(message));
+    }
+
     fn start_over(&mut self, received: u64, mut again: Vec<ToRelay>) -> Vec<ToRelay> {
         self.stage = Stage::Up;
         self.said = received;
@@ -158,6 +165,18 @@ mod tests {
         assert_eq!(line.resume(3), [ack(3), ack(4), ack(5)]);
         line.set(Stage::Down);
         assert_eq!(line.resume(6), [], "the relay counts on from what it said");
+    }
+
+    #[test]
+    fn what_is_not_said_again_as_it_was_is_not_counted() {
+        let mut line = Line::default();
+        say(&mut line, (0..5).map(ack));
+        line.set(Stage::Down);
+        assert_eq!(line.resume(2), [ack(2), ack(3), ack(4)]);
+        line.recount(2, &[ack(3)]);
+        say(&mut line, [ack(5)]);
+        line.set(Stage::Down);
+        assert_eq!(line.resume(4), [], "the relay has got everything");
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Call {
         // Not by way of `Ctx::send`: the line counts these itself.
         self.again = self.line.resume(resumed.received);
         self.take_back();
+        self.line.recount(resumed.received, &self.again);
     }
 
     /// A relay that knew nothing has the seat: it lists who else came back so far.
