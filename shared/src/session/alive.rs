@@ -32,6 +32,10 @@ impl Call {
             self.send_beat(ctx)?;
             self.send_alive(ctx)?;
             self.watch_lead(ctx);
+            let (now, up_since) = (ctx.now, self.up_since);
+            if let Some(epoch) = self.reign.as_mut().and_then(|reign| reign.left_hanging(now, up_since)) {
+                ctx.alarm(SecurityEvent::CommitStalled { epoch });
+            }
         }
         self.turn_lease(ctx);
         Ok(())
@@ -114,6 +118,8 @@ impl Call {
         let Some(group) = &self.group else { return Vec::new() };
         let member = self.reign.is_none() && self.line.is_up();
         let mut deadlines = self.lease.deadlines(config, self.oldest_leave(), member);
+        let hanging = self.reign.as_ref().filter(|_| self.line.is_up());
+        deadlines.extend(hanging.and_then(|reign| reign.hanging_deadline(self.up_since)));
         if member && self.lead.is_some() {
             deadlines.push((group.trail.next_alive, Timer::Alive));
         }

@@ -1,6 +1,7 @@
 //! Signed bodies: what members say to each other under their own names.
 
 use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
 use super::{
     call::{Call, Ctx},
@@ -89,7 +90,7 @@ impl Call {
         &mut self,
         ctx: &mut Ctx<'_>,
         to: Option<Joined>,
-        payload: &[u8],
+        (first, payload): (Option<u64>, &[u8]),
     ) -> Result<(), CommandError> {
         if payload.len() > limits::APPLICATION_MESSAGE {
             return Err(CommandError::TooLong);
@@ -103,11 +104,14 @@ impl Call {
         let held = group.epochs.get(epoch).ok_or(CommandError::NoKey)?;
         let me = held.roster.get(self.me.joined).ok_or(CommandError::NoKey)?;
         let key = held.secret.message(me.added.seat, &me.info.ed25519);
-        let sealed = Blob(seal_message(&key, n, &message_aad(epoch, n, to), payload));
+        // A message that is sealed again keeps its first number: whoever heard it knows it by that.
+        let first = first.unwrap_or(n);
+        let plain = Zeroizing::new([first.to_be_bytes().as_slice(), payload].concat());
+        let sealed = Blob(seal_message(&key, n, &message_aad(epoch, n, to), &plain));
         let content = raw(&Content::from(SealedMessage { sealed })).map_err(|_| CommandError::Ended)?;
         let signed = self.sign_numbered(ctx, Body { epoch, n, to, content }).map_err(|_| CommandError::Ended)?;
         ctx.send(signed);
-        self.unsaid.keep(n, to, payload);
+        self.unsaid.keep(n, (to, Some(first), Zeroizing::new(payload.to_vec())));
         Ok(())
     }
 
@@ -197,9 +201,24 @@ impl Call {
         let Some(sender) = held.roster.get(*from) else { return };
         let key = held.secret.message(sender.added.seat, &sender.info.ed25519);
         match open_message(&key, *n, &message_aad(*epoch, *n, *to), &sealed.0) {
-            Ok(payload) => ctx.event(Event::Message { from: *from, direct: to.is_some(), payload: Blob(payload) }),
+            Ok(plain) => self.hear(ctx, message, &plain),
             Err(_) => ctx.alarm(SecurityEvent::BadMessage { from: *from }),
         }
+    }
+
+    /// Tells of a message, once: a relay that lies about what it got has it said again.
+    fn hear(&mut self, ctx: &mut Ctx<'_>, message: &Waiting, plain: &[u8]) {
+        let Waiting { from, n, to, .. } = *message;
+        let Some((first, payload)) = plain.split_first_chunk().filter(|(first, _)| u64::from_be_bytes(**first) <= n)
+        else {
+            return ctx.alarm(SecurityEvent::BadMessage { from });
+        };
+        let first = u64::from_be_bytes(*first);
+        if self.told.get(&from).is_some_and(|last| first <= *last) {
+            return;
+        }
+        self.told.insert(from, first);
+        ctx.event(Event::Message { from, direct: to.is_some(), payload: Blob(payload.to_vec()) });
     }
 
     /// Opens the messages that waited for an epoch.

@@ -102,6 +102,10 @@ pub(super) struct Call {
     pub(super) left: BTreeMap<Joined, Timestamp>,
     /// The newest epoch is wanted of the lead.
     pub(super) wanting: Option<Wanting>,
+    /// The number under which the newest message of each member that was told of was first said.
+    pub(super) told: BTreeMap<Joined, u64>,
+    /// When the connection was last taken up again.
+    pub(super) up_since: Timestamp,
     /// The application knows that it is missing.
     pub(super) told_missing: bool,
     /// When a relay that was restarted took this seat.
@@ -168,6 +172,8 @@ impl Call {
             lease: Lease::new(ctx.now),
             left: BTreeMap::new(),
             wanting: None,
+            told: BTreeMap::new(),
+            up_since: ctx.now,
             told_missing: false,
             settled_at: None,
             keys_sent: None,

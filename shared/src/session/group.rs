@@ -176,6 +176,7 @@ impl Call {
             ctx.send(ack);
         }
         self.left.retain(|joined, _| roster.contains(*joined));
+        self.told.retain(|joined, _| roster.contains(*joined));
         self.group = Some(Group { instance, epoch, transcript, roster, session, index, epochs, cause, trail });
         self.found(ctx);
         if turns && !self.is_lead() {

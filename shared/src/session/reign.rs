@@ -354,6 +354,19 @@ impl Reign {
         stalled
     }
 
+    /// The newest epoch of a reign that the relay has neither taken up nor given to somebody else for too long since the
+    /// connection was, told once.
+    pub(super) fn left_hanging(&mut self, now: Timestamp, up_since: Timestamp) -> Option<Epoch> {
+        let hangs = !self.confirmed && !self.stalled && now.since(up_since) >= STALL_TIME;
+        self.stalled |= hangs;
+        hangs.then_some(self.tip.epoch)
+    }
+
+    /// When that is due.
+    pub(super) fn hanging_deadline(&self, up_since: Timestamp) -> Option<Deadline> {
+        (!self.confirmed && !self.stalled).then_some((up_since + STALL_TIME, Timer::Stall))
+    }
+
     /// Joiners whose time to show themselves is over are to be removed.
     pub(super) fn expire_expected(&mut self, now: Timestamp) {
         let silent = self.expected.iter().filter(|(_, (until, _))| *until <= now);

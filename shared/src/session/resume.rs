@@ -106,6 +106,7 @@ impl Call {
         ctx.event(Event::Link(Link::Up));
         // Not by way of `Ctx::send`: the line counts these itself.
         self.again = self.line.resume(resumed.received);
+        self.up_since = ctx.now;
         self.take_back();
         self.line.recount(resumed.received, &self.again);
     }
@@ -119,6 +120,7 @@ impl Call {
         self.set_at(welcome.at);
         self.again = self.line.restore();
         self.settled_at = Some(ctx.now);
+        self.up_since = ctx.now;
         let mut listed = BTreeSet::new();
         for member in welcome.members {
             let joined = member.joined;

@@ -22,8 +22,8 @@ use crate::{
 /// Messages that are kept after they were sent, and that wait: as many as a connection keeps.
 const KEPT: usize = 64;
 
-/// For whom, and what.
-type Message = (Option<Joined>, Zeroizing<Vec<u8>>);
+/// For whom, the number that it was first said under, and what.
+type Message = (Option<Joined>, Option<u64>, Zeroizing<Vec<u8>>);
 
 /// Messages that may have to be sealed again.
 #[derive(Default)]
@@ -52,11 +52,11 @@ impl Unsaid {
     }
 
     /// A message was sent in the body of this number.
-    pub(super) fn keep(&mut self, n: u64, to: Option<Joined>, payload: &[u8]) {
+    pub(super) fn keep(&mut self, n: u64, message: Message) {
         if self.sent.len() >= KEPT {
             self.sent.pop_first();
         }
-        self.sent.insert(n, (to, Zeroizing::new(payload.to_vec())));
+        self.sent.insert(n, message);
     }
 }
 
@@ -65,7 +65,7 @@ impl Call {
     pub(super) fn say(&mut self, ctx: &mut Ctx<'_>, to: Option<Joined>, payload: Vec<u8>) -> Result<(), CommandError> {
         let payload = Zeroizing::new(payload);
         if self.line.is_up() && self.unsaid.behind_since.is_none() {
-            return self.send_message(ctx, to, &payload);
+            return self.send_message(ctx, to, (None, &payload));
         }
         if payload.len() > limits::APPLICATION_MESSAGE {
             return Err(CommandError::TooLong);
@@ -73,7 +73,7 @@ impl Call {
         if self.unsaid.waiting.len() >= KEPT {
             return Err(CommandError::Offline);
         }
-        self.unsaid.waiting.push_back((to, payload));
+        self.unsaid.waiting.push_back((to, None, payload));
         Ok(())
     }
 
@@ -93,8 +93,8 @@ impl Call {
     /// Everything that was missed has come: what waited is sealed and sent.
     pub(super) fn say_again(&mut self, ctx: &mut Ctx<'_>) {
         self.unsaid.behind_since = None;
-        for (to, payload) in std::mem::take(&mut self.unsaid.waiting) {
-            if let Err(error) = self.send_message(ctx, to, &payload) {
+        for (to, first, payload) in std::mem::take(&mut self.unsaid.waiting) {
+            if let Err(error) = self.send_message(ctx, to, (first, &payload)) {
                 ctx.event(Event::CommandFailed(error));
             }
         }

@@ -14,10 +14,11 @@ use conclave_shared::{
     session::{
         error::SecurityEvent,
         input::{Command, Input},
-        output::{EndReason, Event},
+        output::{EndReason, Event, Link},
     },
     wire::{
-        At, AwayReason, BodyFrom, ClaimedKey, Lead, MemberAway, MemberClaim, Resumed, ToClient, ToRelay, Welcome,
+        At, AwayReason, BodyFrom, ClaimedKey, Lead, MemberAway, MemberBack, MemberClaim, Resumed, ToClient, ToRelay,
+        Welcome,
         code::{Code, Retry},
         signed::{resume_bytes, verify},
     },
@@ -217,4 +218,52 @@ fn r08_bodies_from_before_a_restart() {
     let again = BodyFrom { at: At(ANOTHER, Sequence(2)), from: Joined(3), signed: word };
     call.input(1, Input::Received(again.into()));
     call.assert_told(1, since, SOON, SecurityEvent::Replay { from: Joined(3), n: (1 << 32) + 1 });
+}
+
+/// What a member said to all, as others heard it.
+fn messages(call: &Attack, index: usize) -> usize {
+    call.members[index].events.iter().filter(|event| matches!(event, Event::Message { .. })).count()
+}
+
+/// R10. The relay says that it got nothing of what a member said, then that it got more than was ever said. ->
+/// harmless: what was said before is said again, and nobody hears it twice; no key changes.
+#[test]
+fn r10_a_lie_about_what_was_received() {
+    let mut call = RESUME.call_of(3);
+    let current = call.assert_harmless();
+    call.command(2, Command::Send { to: None, payload: b"said once".to_vec() });
+    call.advance(1_000);
+    assert_eq!(messages(&call, 1), 1);
+    for received in [0, u64::MAX, u64::MAX - 1, 0] {
+        assert!(matches!(comes_back(&mut call, 2, SAME), ToRelay::Resume(_)));
+        call.input(2, Input::Received(Resumed { received }.into()));
+        let back = MemberBack { at: call.at(), joined: Joined(3) };
+        call.input(2, Input::Received(back.into()));
+        call.advance(500);
+        assert!(call.members[2].events.contains(&Event::Link(Link::Up)));
+    }
+    assert_eq!(messages(&call, 1), 1, "heard once");
+    call.command(2, Command::Send { to: None, payload: b"said next".to_vec() });
+    call.advance(SOON);
+    assert_eq!(messages(&call, 1), 2, "and what is said next is heard");
+    assert_eq!(call.assert_harmless(), current);
+}
+
+/// R11. The relay takes the lead's seat back without a word and without its last commit. -> `commit_stalled` at the lead
+/// within 8 s; nothing is built on a commit that nobody got.
+#[test]
+fn r11_a_commit_lost_on_the_way() {
+    let mut call = RESUME.call_of(3);
+    let current = call.assert_harmless();
+    call.muted.insert(0);
+    call.command(0, Command::Rotate);
+    call.settle();
+    call.muted.clear();
+    comes_back(&mut call, 0, SAME);
+    let since = call.now;
+    call.input(0, Input::Received(Resumed { received: u64::MAX }.into()));
+    call.advance(8_000);
+    let stalled = |event: &Event| matches!(event, Event::Security(SecurityEvent::CommitStalled { .. }));
+    assert!(call.members[0].told(stalled).unwrap().as_millis() - since.as_millis() <= 8_000);
+    assert_eq!(call.assert_harmless(), current);
 }
