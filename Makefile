@@ -2,7 +2,7 @@
 
 PORT ?= 8080
 
-.PHONY: help run test load chaos bench fuzz model setup
+.PHONY: help run test load chaos bench sim fuzz model setup
 
 help:
 	@echo "make run     a call on this machine: relay, page and lead bot on 127.0.0.1 (PORT=8080)"
@@ -10,6 +10,7 @@ help:
 	@echo "make load    a hundred members joining and leaving for a minute (MEMBERS= CHURN= DURATION= CALLS=)"
 	@echo "make chaos   relay and leads killed and stopped, networks that go away: the call goes on (five minutes)"
 	@echo "make bench   what joining, leaving, sealing and a change of lead cost at 2 to 1,000 members"
+	@echo "make sim     100,000 random calls with faults in virtual time, and 200 of 200 members (SEEDS= LARGE= SEED=)"
 	@echo "make fuzz    libFuzzer on every decoder and a whole session, ten minutes each (FUZZ_SECONDS= TARGETS=)"
 	@echo "make model   every call of up to five members within bounds, with symbols for keys: some minutes"
 	@echo "make setup   only install what the others need"
@@ -28,6 +29,9 @@ chaos:
 
 bench:
 	@.ci/bench
+
+sim:
+	@.ci/sim
 
 fuzz:
 	@.ci/fuzz

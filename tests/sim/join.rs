@@ -11,7 +11,7 @@ fn a_join_ratchets_and_the_joiner_holds_nothing_from_before() {
         let causes = [(epoch(1, 0), Cause::Start), (epoch(1, 1), Cause::Join), (epoch(1, 2), Cause::Join)];
         assert_eq!(history(world, members[0]), causes);
         assert_eq!(history(world, third), [(epoch(1, 2), Cause::Join)]);
-        world.audit(&mut Dice::new(1, 1)).expect("nobody derives what came before");
+        world.audit(&mut Dice::new(1, 1), usize::MAX).expect("nobody derives what came before");
         let seat = world.peer(members[0]).seat.expect("a seat");
         let stats = world.peer(third).frames.stats(seat);
         assert!(stats.opened > 3 && stats.undecryptable == 0, "{stats:?}");

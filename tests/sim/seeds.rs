@@ -1,6 +1,9 @@
 //! Random runs, `SEEDS` of them from `SEED` on, over all cores.
 
-use conclave_tests::{random::SEEDED, run::run_seed};
+use conclave_tests::{
+    random::SEEDED,
+    run::{run_large, run_seed},
+};
 use std::{
     sync::{
         Mutex,
@@ -9,11 +12,39 @@ use std::{
     time::Instant,
 };
 
-/// Runs where nobody says how many: a minute on two cores in the build that replays, a few seconds in the ordinary one.
-const DEFAULT: u64 = if SEEDED { 150 } else { 10 };
+/// Runs where nobody says how many: a minute or two on two cores in the build that replays, half a minute in the ordinary one.
+const DEFAULT: u64 = if SEEDED { 100 } else { 4 };
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+/// Seeds of calls of two hundred: `LARGE` of them, one in the ordinary tests of the build that replays.
+#[test]
+fn a_call_of_two_hundred_holds_every_invariant() {
+    let (count, members) = if SEEDED { (number("LARGE", 1), 200) } else { (number("LARGE", 1), 30) };
+    let first = number("SEED", 1);
+    let (mut changes, mut faults, mut epochs, mut time) = (0, 0, 0, 0.0);
+    let began = Instant::now();
+    for seed in first..first + count {
+        let report = run_large(seed, members).unwrap_or_else(|failure| {
+            panic!(
+                "seed {} of a large call fails at {:.3} s: {}",
+                failure.seed,
+                failure.at.as_secs_f64(),
+                failure.violation
+            )
+        });
+        changes += report.changes;
+        faults += report.faults;
+        epochs += report.epochs;
+        time += report.time.as_secs_f64();
+    }
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "{count} calls of {members}: {changes} joins and leaves, {faults} faults, {epochs} epochs, {time:.0} s of calls in \
+         {took:.1} s"
+    );
 }
 
 #[test]

@@ -22,6 +22,8 @@ const LEAST_FAULTS: u64 = 10;
 /// How long after the last action everything must have settled: the seat of somebody who was killed is kept for ten
 /// seconds; then a new session that a slow joiner holds up to its deadline, on top of a change of lead.
 const SETTLE: Duration = Duration::from_millis(15_000);
+/// Members of a large call that try everything they kept: each costs seconds.
+const LARGE_AUDITORS: usize = 4;
 /// Members that are gone and are still shown everything.
 const GHOSTS: usize = 2;
 
@@ -67,6 +69,28 @@ pub fn run_seed(seed: u64) -> Result<Report, Failure> {
     on_own_thread(run).unwrap_or_else(|panic| Err(Failure { seed, at: Duration::ZERO, violation: panic }))
 }
 
+/// Runs a seed with a large call: without frames, which would be most of the work, and with few who look at what they kept.
+///
+/// # Errors
+/// [`Failure`], also when something panicked.
+pub fn run_large(seed: u64, members: usize) -> Result<Report, Failure> {
+    let run = move || {
+        seed_thread(seed);
+        let mut run = Run::new(seed);
+        run.most = members;
+        run.auditors = LARGE_AUDITORS;
+        run.world.media = false;
+        for _ in 0..members {
+            run.join();
+            let pause = run.dice.millis(0, 20);
+            run.world.run_for(pause);
+        }
+        run.world.run_for(SETTLE);
+        run.go()
+    };
+    on_own_thread(run).unwrap_or_else(|panic| Err(Failure { seed, at: Duration::ZERO, violation: panic }))
+}
+
 /// Runs a scenario on a thread of its own with a world of its own.
 ///
 /// # Panics
@@ -100,6 +124,8 @@ struct Run {
     users: u64,
     changes: u64,
     faults: u64,
+    /// How many try everything that they kept.
+    auditors: usize,
 }
 
 impl Run {
@@ -110,7 +136,7 @@ impl Run {
         let most = usize::try_from(2 + dice.below(11)).unwrap_or(2);
         let mut world = World::new(seed, latency);
         world.rejoins = true;
-        Self { seed, dice, world, most, users: 0, changes: 0, faults: 0 }
+        Self { seed, dice, world, most, users: 0, changes: 0, faults: 0, auditors: usize::MAX }
     }
 
     fn go(mut self) -> Result<Report, Failure> {
@@ -137,7 +163,7 @@ impl Run {
             let settled = self.world.settled();
             self.failed(settled)?;
         }
-        let audited = self.world.audit(&mut self.dice);
+        let audited = self.world.audit(&mut self.dice, self.auditors);
         self.failed(audited)?;
         Ok(Report {
             seed: self.seed,

@@ -340,12 +340,12 @@ impl World {
         self.checker.messages_came(self.life, &here)
     }
 
-    /// Everybody who ever was in the call tries to derive epochs that they are not in, from all that they kept.
+    /// Those who were ever in the call, the last `most` of them, try to derive epochs that they are not in, from all that they kept.
     ///
     /// # Errors
     /// [`Violation::OutsiderHolds`], [`Violation::BlindCheck`].
-    pub fn audit(&mut self, dice: &mut Dice) -> Result<(), Violation> {
-        for peer in self.peers.values_mut() {
+    pub fn audit(&mut self, dice: &mut Dice, most: usize) -> Result<(), Violation> {
+        for peer in self.peers.values_mut().rev().take(most) {
             let Some(joined) = peer.joined else { continue };
             let of_life = (peer.life, Epoch::first(conclave_shared::id::Term(0)))
                 ..(peer.life + 1, Epoch::first(conclave_shared::id::Term(0)));

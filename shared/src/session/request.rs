@@ -223,6 +223,8 @@ impl Call {
             }
             // The session is broken, or somebody meddled: the next request is for a new one.
             Err(CommitError::Grant) => self.want(ctx.now, None, true),
+            // A relay that was restarted does not know of everybody yet: asked again later.
+            Err(CommitError::Card(joined)) if self.claims.get(joined).is_none() => {}
             Err(reason) => {
                 if let Some(epoch) = self.epoch() {
                     ctx.alarm(SecurityEvent::CommitRefused { epoch, reason });
