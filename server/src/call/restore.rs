@@ -52,6 +52,10 @@ const WAITING: u64 = conclave_shared::limits::MEMBERS as u64;
 /// one may be alone because it was quicker, two have found each other.
 const BEGUN: usize = 2;
 
+/// How long after the relay's start even these give way: in the rush after a restart newcomers may be quicker than those
+/// whose call it is.
+const YOUNG: Duration = Duration::from_secs(5);
+
 /// Where a call comes from.
 #[derive(Debug)]
 pub(super) enum Origin {
@@ -196,7 +200,7 @@ impl Call {
     }
 
     fn bring_back(&mut self, step: &mut Step, connection: ConnectionId, returner: Returner) -> Result<(), Refused> {
-        self.may_come_back(&returner.held)?;
+        self.may_come_back(step.now, &returner.held)?;
         let again = self.members.values().find(|member| member.is_present() && member.join == returner.join);
         if let Some(again) = again {
             let same = (again.joined, again.seat) == (returner.held.joined, returner.held.seat);
@@ -210,9 +214,12 @@ impl Call {
         Ok(())
     }
 
-    fn may_come_back(&self, held: &Held) -> Result<(), Refused> {
+    fn may_come_back(&self, now: Timestamp, held: &Held) -> Result<(), Refused> {
         let may = match &self.origin {
-            Origin::Fresh => self.members.values().filter(|member| member.committed).count() < BEGUN,
+            Origin::Fresh => {
+                let begun = self.members.values().filter(|member| member.committed).count() >= BEGUN;
+                now < Timestamp::ZERO + YOUNG || !begun
+            }
             Origin::Settling { .. } => true,
             Origin::Restored(restored) => restored.lets_back(held),
             Origin::Anew => false,

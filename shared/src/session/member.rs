@@ -40,7 +40,7 @@ impl Call {
     /// The lead moved the call on, as the relay says.
     pub(super) fn on_commit(&mut self, ctx: &mut Ctx<'_>, event: Committed) -> Result<(), EndReason> {
         let epoch = event.epoch;
-        let behind = self.lease.is_behind() && self.epoch() < Some(epoch);
+        let behind = (self.lease.is_behind() || self.is_settling(ctx)) && self.epoch() < Some(epoch);
         let lawful = may_commit(self.lead, event.from, epoch);
         let result = if self.group.is_some() || event.from == self.me.joined {
             let removed = lawful && event.remove.contains(&self.me.joined);
@@ -64,7 +64,8 @@ impl Call {
             let lost = event.lost.contains(&self.me.joined);
             return Err(if lost { EndReason::Closed(Code::LostSeat) } else { EndReason::Removed });
         }
-        // Who knows that an epoch is missing need not be told with each that follows.
+        // Who knows that an epoch is missing need not be told with each that follows; and a relay that was killed took with it
+        // what was on its way.
         let known = behind && matches!(result, Err(SecurityEvent::EpochOutOfOrder { .. }));
         if let Err(alarm) = result
             && !known

@@ -106,7 +106,7 @@ fn the_order_of_coming_back_changes_nothing() {
         assert_eq!(newcomer.joined, Joined(1010), "numbers go on, with room for those who were not committed yet");
         assert_eq!(newcomer.seat, Seat(1009), "no seat that somebody still to come back may hold");
         let known: Vec<_> = newcomer.members.iter().map(|member| (member.joined.0, member.committed)).collect();
-        assert_eq!(known, [(1, true), (2, true), (3, true), (10, false)]);
+        assert_eq!(known, [(1, true), (2, true), (3, true), (1010, false)]);
     }
 }
 
@@ -408,4 +408,19 @@ fn numbers_beyond_every_seat_leave_room_for_newcomers() {
     room.pass_silently(SETTLE);
     let newcomer = room.member(2);
     assert_eq!((newcomer.joined, newcomer.seat), (Joined(71_001), Seat(41)));
+}
+
+#[test]
+fn two_who_have_found_each_other_give_way_in_the_first_rush_alone() {
+    for (millis, gives_way) in [(4_999, true), (5_000, false)] {
+        let mut room = Room::new();
+        room.member(1);
+        room.member(2);
+        room.commit(1, (1, 0), &[1], &[]);
+        room.commit(1, (1, 1), &[2], &[]);
+        room.now = Timestamp::from_millis(millis);
+        room.brings(3, 3, held(3));
+        assert_eq!(room.closed.contains_key(&3), !gives_way, "after {millis} ms");
+        assert_eq!(room.closed.contains_key(&1), gives_way, "after {millis} ms");
+    }
 }
