@@ -206,9 +206,11 @@ impl World {
         if let Some(epoch) = peer.session.epoch()
             && peer.line == Line::Up
         {
-            // What is said before all are back at a relay that was restarted does not reach all.
+            // What is said before all are back at a relay that was restarted does not reach all, and what waits for longer than
+            // its key lives cannot be read.
             self.checker.sent(id, peer, (epoch, self.faults.any(self.now)), to);
-            if self.faults.is_restarting(self.now) {
+            let sleeps = self.peers.values().any(|peer| peer.paused_until > self.now);
+            if sleeps || self.faults.loses_messages(self.now) {
                 self.checker.lose_messages();
             }
             self.command(from, Command::Send { to, payload: id.to_be_bytes().to_vec() });

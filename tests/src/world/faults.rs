@@ -41,6 +41,11 @@ impl Faults {
         self.down_until > Timestamp::ZERO && now < self.down_until + RESTART
     }
 
+    /// Whether what is said now may come too late for its key, or not to all.
+    pub(super) fn loses_messages(&self, now: Timestamp) -> bool {
+        self.is_restarting(now) || now < self.frozen_until
+    }
+
     /// How much longer things may take.
     pub(super) fn excuse(&self, now: Timestamp) -> Duration {
         if self.any(now) { AFTERMATH * 2 } else { Duration::ZERO }
@@ -65,6 +70,7 @@ impl World {
             self.fault(time);
             let until = self.peer(peer).paused_until.max(self.now + time);
             self.peer_mut(peer).paused_until = until;
+            self.checker.lose_messages();
         }
     }
 
@@ -72,6 +78,8 @@ impl World {
     pub fn freeze_relay(&mut self, time: Duration) {
         self.fault(time);
         self.faults.frozen_until = self.faults.frozen_until.max(self.now + time);
+        // What is held up for longer than a key lives cannot be read any more.
+        self.checker.lose_messages();
     }
 
     /// The relay is killed, and another one starts in its place after a while.
