@@ -2,7 +2,7 @@
 
 PORT ?= 8080
 
-.PHONY: help run test load chaos bench sim fuzz model setup
+.PHONY: help run test load chaos bench sim fuzz model bugs setup
 
 help:
 	@echo "make run     a call on this machine: relay, page and lead bot on 127.0.0.1 (PORT=8080)"
@@ -13,6 +13,7 @@ help:
 	@echo "make sim     100,000 random calls with faults in virtual time, and 200 of 200 members (SEEDS= LARGE= SEED=)"
 	@echo "make fuzz    libFuzzer on every decoder and a whole session, ten minutes each (FUZZ_SECONDS= TARGETS=)"
 	@echo "make model   every call of up to five members within bounds, with symbols for keys: some minutes"
+	@echo "make bugs    plants every bug there is in turn, and lets the simulator find it (BUG= BUG_SEEDS=)"
 	@echo "make setup   only install what the others need"
 
 run:
@@ -38,6 +39,9 @@ fuzz:
 
 model:
 	@CONCLAVE_MODEL_LARGE=1 cargo test --locked --workspace --test model -- --include-ignored --nocapture --test-threads=1
+
+bugs:
+	@.ci/sim-bugs
 
 setup:
 	@.ci/setup test

@@ -15,8 +15,28 @@
 //! [`frame`] for what happens to media. The relay builds this crate with the feature `wire` alone, so it has no code
 //! that could open anything.
 
+/// Whether a bug of [`planted`] is at work here. Only the simulator's build has any.
+#[cfg(planted)]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is($crate::planted::Bug::$bug)
+    };
+}
+
+/// Whether a bug is at work here on purpose: none is, and a build like this one has no way to ask for any.
+#[cfg(not(planted))]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod id;
 pub mod limits;
+#[cfg(planted)]
+pub mod planted;
 pub mod time;
 pub mod wire;
 

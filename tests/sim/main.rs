@@ -1,9 +1,11 @@
 //! Whole calls in virtual time: random runs in `seeds`, what a seed replays in `replay`, what the checks notice in
-//! `planted`, and one scenario per file.
+//! `planted`, which bugs random runs find in `bugs`, and one scenario per file.
 
 mod activation;
 mod batch;
 mod bot;
+#[cfg(planted)]
+mod bugs;
 mod crossing;
 mod early_message;
 mod first_member;
@@ -22,4 +24,5 @@ mod self_switch;
 mod silent_joiner;
 mod support;
 mod timer;
+mod unplanted;
 mod wrong_lead;

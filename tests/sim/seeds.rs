@@ -85,11 +85,12 @@ fn every_invariant_holds_in_every_random_run() {
         virtual_time / took
     );
     if let Some(failure) = failures.into_inner().expect("no panic").first() {
-        let flags = if SEEDED { "RUSTFLAGS='--cfg getrandom_backend=\"custom\"' " } else { "" };
+        let command = if SEEDED {
+            ".ci/simulator random_run"
+        } else {
+            "cargo test -p conclave-tests --test sim random_run -- --nocapture"
+        };
         println!("seed {} fails at {:.3} s: {}", failure.seed, failure.at.as_secs_f64(), failure.violation);
-        panic!(
-            "replay: SEED={} {flags}cargo test -p conclave-tests --test sim random_run -- --nocapture",
-            failure.seed
-        );
+        panic!("replay: SEED={} {command}", failure.seed);
     }
 }

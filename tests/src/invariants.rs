@@ -59,6 +59,12 @@ pub enum Violation {
     /// One secret serves two epochs.
     #[error("epochs {0} and {1} have one secret")]
     SecretTwice(Epoch, Epoch),
+    /// Two epochs have one transcript: a commit did not go into it.
+    #[error("epochs {0} and {1} have one transcript")]
+    TranscriptTwice(Epoch, Epoch),
+    /// The secret of an epoch does not depend on its transcript.
+    #[error("epoch {0} has the same secret with another transcript")]
+    Unbound(Epoch),
     /// Somebody holds an epoch that they are not in.
     #[error("{peer:?} holds epoch {epoch} without being in it")]
     OutsiderHolds {
@@ -207,6 +213,7 @@ pub struct Checker {
     /// What is known of each epoch, by life of the call.
     pub facts: BTreeMap<(u64, Epoch), Facts>,
     fingerprints: BTreeMap<Fingerprint, Epoch>,
+    transcripts: BTreeMap<Transcript, Epoch>,
     sealed: BTreeMap<(Fingerprint, u64), BTreeSet<u64>>,
     messages: BTreeMap<u64, Message>,
 }
@@ -215,7 +222,8 @@ impl Checker {
     /// Somebody holds an epoch: all who do agree on it, no other has its secret, its holder is in it.
     ///
     /// # Errors
-    /// [`Violation::Disagreement`], [`Violation::SecretTwice`], [`Violation::OutsiderHolds`].
+    /// [`Violation::Disagreement`], [`Violation::SecretTwice`], [`Violation::TranscriptTwice`],
+    /// [`Violation::OutsiderHolds`].
     pub fn holds(
         &mut self,
         now: Timestamp,
@@ -242,6 +250,10 @@ impl Checker {
             let first = *self.fingerprints.entry(facts.fingerprint).or_insert(epoch);
             if first != epoch {
                 return Err(Violation::SecretTwice(first, epoch));
+            }
+            let first = *self.transcripts.entry(facts.transcript).or_insert(epoch);
+            if first != epoch {
+                return Err(Violation::TranscriptTwice(first, epoch));
             }
         }
         Ok(())
@@ -383,10 +395,10 @@ impl Checker {
     }
 
     /// Somebody who keeps everything cannot derive an epoch that it is not in; and can derive one that it is in, or this
-    /// check would see nothing.
+    /// check would see nothing. With another transcript nobody can.
     ///
     /// # Errors
-    /// [`Violation::OutsiderHolds`], [`Violation::BlindCheck`].
+    /// [`Violation::OutsiderHolds`], [`Violation::BlindCheck`], [`Violation::Unbound`].
     pub fn could_derive(
         peer: PeerId,
         session: &mut Session,
@@ -394,6 +406,10 @@ impl Checker {
         epoch: Epoch,
         facts: &Facts,
     ) -> Result<(), Violation> {
+        let other = Transcript::new(facts.transcript.as_bytes().map(|byte| !byte));
+        if inside && session.could_derive(&other, &facts.fingerprint) {
+            return Err(Violation::Unbound(epoch));
+        }
         match (session.could_derive(&facts.transcript, &facts.fingerprint), inside) {
             (true, false) => Err(Violation::OutsiderHolds { peer, epoch }),
             (false, true) => Err(Violation::BlindCheck { peer, epoch }),

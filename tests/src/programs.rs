@@ -123,8 +123,12 @@ fn look(what: &str, pause: Duration, ready: impl Fn() -> bool) {
     panic!("{what} did not come within {PATIENCE:?}");
 }
 
-/// The programs stand beside the tests' own directory.
-fn built(name: &str) -> PathBuf {
+/// Where a program of this workspace is: beside the tests' own directory.
+///
+/// # Panics
+/// When it is not built.
+#[must_use]
+pub fn built(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a path");
     let path = own.ancestors().nth(2).expect("target/debug").join(name);
     assert!(path.exists(), "{} is not built: run `cargo build --workspace` first", path.display());

@@ -62,7 +62,16 @@ pub struct Failure {
 /// # Errors
 /// [`Failure`], also when something panicked.
 pub fn run_seed(seed: u64) -> Result<Report, Failure> {
+    run_seed_after(seed, || {})
+}
+
+/// Runs a seed like [`run_seed`], after something else was done in its thread.
+///
+/// # Errors
+/// [`Failure`], also when something panicked.
+pub fn run_seed_after(seed: u64, prepare: impl FnOnce() + Send + 'static) -> Result<Report, Failure> {
     let run = move || {
+        prepare();
         seed_thread(seed);
         Run::new(seed).go()
     };

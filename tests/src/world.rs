@@ -330,6 +330,9 @@ impl World {
             if peer.session.active() != newest {
                 return not(format!("it seals under {:?}, the newest epoch is {newest:?}", peer.session.active()));
             }
+            if peer.live.len() > 1 {
+                return not(format!("it keeps the keys of {} epochs", peer.live.len()));
+            }
             let members: Vec<_> = peer.session.members().iter().map(|member| member.joined).collect();
             let expected: Vec<_> = here.keys().copied().collect();
             if members != expected || self.model.here() != expected {

@@ -3,6 +3,7 @@
 use conclave_shared::{
     id::{Ed25519Key, JoinId, Joined, Role, Seat},
     limits::VERSION,
+    planted,
     time::Timestamp,
     wire::{
         At, Join, LeftReason, MemberClaim, MemberJoined, ToClient, Welcome,
@@ -136,13 +137,17 @@ impl Call {
     /// The call as it is, for somebody who is told of it for the first time.
     pub(super) fn welcome(&self, step: &mut Step, connection: ConnectionId, at: At, own: &MemberClaim) {
         let lead = self.reign.as_ref().map(|reign| (reign.term, reign.joined));
+        let omits = |claim: &MemberClaim| {
+            planted!(SkipRosterHash) && claim.committed && lead.is_none_or(|(_, lead)| lead != claim.joined)
+        };
+        let seen = |claim: MemberClaim| MemberClaim { committed: claim.committed && !omits(&claim), ..claim };
         let welcome = Welcome {
             at,
             call: self.name.clone(),
             seat: own.seat,
             joined: own.joined,
             lead,
-            members: self.members.values().filter(|member| !member.lingers()).map(Member::claim).collect(),
+            members: self.members.values().filter(|member| !member.lingers()).map(Member::claim).map(seen).collect(),
             ice_servers: self.config.ice_servers.clone(),
         };
         step.send(connection, &ToClient::Welcome(welcome));
@@ -150,7 +155,8 @@ impl Call {
 
     /// The smallest seat that nobody holds, or may hold unbeknown to this relay.
     fn free_seat(&self) -> Seat {
-        let held: BTreeSet<_> = self.members.values().map(|member| member.seat).collect();
+        let holders = self.members.values().filter(|member| !planted!(SeatTwice) || member.connection().is_some());
+        let held: BTreeSet<_> = holders.map(|member| member.seat).collect();
         let lowest = self.origin.lowest_new_seat(held.last().copied()).0;
         let mut seats = (lowest..=u16::MAX).chain(0..lowest).map(Seat);
         seats.find(|seat| !held.contains(seat)).unwrap_or(Seat(u16::MAX))

@@ -2,6 +2,7 @@
 
 use conclave_shared::{
     id::{Joined, Role, Term},
+    planted,
     time::Timestamp,
     wire::{Claimed, ClaimedKey, KeysLow, Lead, ToClient, code::Code},
 };
@@ -97,7 +98,7 @@ impl Call {
             self.members.retain(|_, member| member.is_present());
             self.origin.begin_anew();
         }
-        let term = Term(self.last_term.0.saturating_add(1));
+        let term = Term(self.last_term.0.saturating_add(u32::from(!planted!(RepeatTerm) || genesis)));
         self.last_term = term;
         self.reign = Some(Reign::new(step.now, term, joined, Last::None));
         let at = self.next_at();
@@ -114,7 +115,7 @@ impl Call {
             role: member.role,
             committed: member.committed,
             present: member.is_present(),
-            fit: member.is_fit() && Some(member.joined) != lead,
+            fit: (member.is_fit() || (planted!(NameTheAbsent) && member.is_present())) && Some(member.joined) != lead,
         }))
     }
 

@@ -61,7 +61,7 @@ impl KeyPool {
         let from_older = self.older.front_mut().filter(|batch| batch.left() > 0);
         let batch = from_older.unwrap_or(&mut self.newest);
         let index = u16::try_from(batch.used).ok().filter(|_| batch.left() > 0);
-        if index.is_some() {
+        if index.is_some() && !conclave_shared::planted!(OneTimeKeyTwice) {
             batch.used += 1;
         }
         let claimed = ClaimedKey { joined, batch: batch.keys.clone(), index, signature: batch.signature };

@@ -3,6 +3,7 @@
 use conclave_shared::{
     id::{Ed25519Key, JoinId, Joined, RelayNonce},
     limits::VERSION,
+    planted,
     time::Timestamp,
     wire::{
         KeysLow, LeftReason, Resume, Resumed, ToClient,
@@ -118,7 +119,9 @@ impl Call {
         let (received, left) = (member.received, member.pool.left());
         self.connections.insert(connection, joined);
         let resumed: Arc<str> = encode(&ToClient::from(Resumed { received })).into();
-        let texts = std::iter::once(resumed).chain(missed).collect();
+        let again = missed.last().filter(|_| planted!(ReplayTwice)).cloned();
+        let missed = missed.into_iter().skip(usize::from(planted!(ForgetOnReplay)));
+        let texts = std::iter::once(resumed).chain(missed).chain(again).collect();
         step.out.push(CallOutput::Replay { to: connection, texts });
         if left <= pool::LOW {
             step.send(connection, &KeysLow { left: u16::try_from(left).unwrap_or(u16::MAX) }.into());

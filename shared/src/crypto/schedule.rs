@@ -46,7 +46,8 @@ impl EpochSecret {
     #[must_use]
     pub fn new(ratchet: &Ratchet, transcript: &Transcript) -> Self {
         let mut secret = Secret::zeroed();
-        let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(transcript.as_bytes()), ratchet.expose());
+        let salt = Some(transcript.as_bytes().as_slice()).filter(|_| !planted!(DropTranscript));
+        let (mut extracted, _) = Hkdf::<Sha256>::extract(salt, ratchet.expose());
         secret.expose_mut().copy_from_slice(&extracted);
         extracted.zeroize();
         Self(secret)
@@ -148,6 +149,9 @@ pub fn genesis(call: &CallName, instance: &Instance, first_lead: &Ed25519Key) ->
 /// The transcript after a commit, given the commit's exact text.
 #[must_use]
 pub fn extend(previous: &Transcript, commit: &[u8]) -> Transcript {
+    if planted!(StaleTranscript) {
+        return *previous;
+    }
     Transcript::new(sha256(&[label::TRANSCRIPT, previous.as_bytes(), &sha256(&[commit])]))
 }
 

@@ -73,6 +73,9 @@ impl Epochs {
         self.newest = Some((epoch, Arc::clone(&senders)));
         let live = LiveEpoch { epoch, media, senders, sealing: None, opening: BTreeMap::new() };
         self.live.insert(bits, live);
+        if planted!(ResetCounters) {
+            self.live.values_mut().for_each(|live| live.sealing = None);
+        }
         changed
     }
 

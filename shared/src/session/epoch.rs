@@ -59,7 +59,7 @@ impl Epochs {
         }
         self.active = Some(epoch);
         for (_, old) in self.held.range_mut(..epoch) {
-            old.retire_at.get_or_insert(now + retire);
+            old.retire_at.get_or_insert(if planted!(RetireAtOnce) { now } else { now + retire });
         }
         true
     }
@@ -71,7 +71,8 @@ impl Epochs {
 
     /// Wipes what is past its time.
     pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<Epoch> {
-        let due = self.held.iter().filter(|(_, held)| held.retire_at.is_some_and(|at| at <= now));
+        let due =
+            self.held.iter().filter(|(_, held)| held.retire_at.is_some_and(|at| at <= now && !planted!(KeepOldKeys)));
         let due: Vec<_> = due.map(|(epoch, _)| *epoch).collect();
         due.iter().for_each(|epoch| self.wipe(*epoch));
         due
@@ -80,7 +81,8 @@ impl Epochs {
     /// What is due, and when.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = Deadline> {
         let switches = self.pending().map(|(_, held)| (held.switch_at, Timer::Switch));
-        self.held.values().filter_map(|held| Some((held.retire_at?, Timer::Retire))).chain(switches)
+        let retires = self.held.values().filter(|_| !planted!(KeepOldKeys));
+        retires.filter_map(|held| Some((held.retire_at?, Timer::Retire))).chain(switches)
     }
 
     /// When a sender switches to an epoch that is installed now.

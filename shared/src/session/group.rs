@@ -148,7 +148,7 @@ impl Call {
         session.forget_before(index);
         let secret = EpochSecret::new(&ratchet, &transcript);
         let media = secret.media();
-        let ack = Ack { epoch, mac: secret.auth().ack(me) };
+        let ack = Ack { epoch, mac: secret.auth().ack(if planted!(AckForAnother) { lead } else { me }) };
         trail.heard.extend(body);
         trail.go_on(ctx.now, epoch, transcript, &roster);
         let roster = Arc::new(roster);

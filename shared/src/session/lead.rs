@@ -236,14 +236,15 @@ impl Call {
     /// Makes a commit and sends it. It is installed when the relay has sequenced it.
     fn stage(&mut self, ctx: &mut Ctx<'_>, plan: Plan) -> Result<(), InternalError> {
         let (add, roster) = self.admit(ctx, &plan)?;
-        if plan.cause.ratchets() && add.is_empty() {
+        if plan.cause.ratchets() && add.is_empty() && !planted!(RatchetOnLeave) {
             return Ok(());
         }
         let Some(reign) = &mut self.reign else { return Ok(()) };
         let epoch = match plan.cause {
             Cause::Start | Cause::LeadChange => Epoch::first(reign.term),
             Cause::Join | Cause::Leave | Cause::Remove | Cause::Timer | Cause::Request => {
-                reign.tip.epoch.next().ok_or(InternalError::Counter)?
+                let tip = if planted!(SkipEpoch) { reign.tip.epoch.next() } else { Some(reign.tip.epoch) };
+                tip.and_then(Epoch::next).ok_or(InternalError::Counter)?
             }
         };
         let ratchets = plan.cause.ratchets();
@@ -502,7 +503,8 @@ fn welcome(
     roster: RosterHash,
     session: &mut OutboundGroup,
 ) -> Result<Zeroizing<String>, InternalError> {
-    let export = session.export(commit.index).map_err(|_| InternalError::Crypto)?;
+    let early = u32::from(planted!(GrantCurrentIndex) && commit.cause.ratchets());
+    let export = session.export(commit.index - early).map_err(|_| InternalError::Crypto)?;
     Ok(Zeroizing::new(encode(&Grant {
         instance: commit.instance,
         epoch: tip.epoch,

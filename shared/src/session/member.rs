@@ -258,11 +258,12 @@ impl Call {
             return Err(CommitError::Policy);
         }
         let roster = Roster::of(self.claims.committed())?;
-        if roster.hash() != grant.roster || !roster.contains(from) || !roster.contains(self.me.joined) {
+        let other = roster.hash() != grant.roster && !planted!(SkipRosterHash);
+        if other || !roster.contains(from) || !roster.contains(self.me.joined) {
             return Err(CommitError::Roster(super::error::RosterError::Hash));
         }
         let session = import(grant.session)?;
-        let index = session.index();
+        let index = session.index() + u32::from(planted!(GrantCurrentIndex) && grant.cause.ratchets());
         let Grant { transcript, cause, .. } = grant;
         let context = OlmContext { call: &self.name, instance, from: self.me.end, to: lead.end(), epoch };
         let present = bind(&context, OlmType::Present, &[]);
@@ -327,7 +328,11 @@ fn parse_commit(text: &[u8]) -> Result<CommitBody, CommitError> {
 }
 
 fn check_hash(roster: &Roster, body: &CommitBody) -> Result<(), CommitError> {
-    if roster.hash() == body.roster { Ok(()) } else { Err(super::error::RosterError::Hash.into()) }
+    if roster.hash() == body.roster || planted!(SkipRosterHash) {
+        Ok(())
+    } else {
+        Err(super::error::RosterError::Hash.into())
+    }
 }
 
 /// The hash by which a grant names its broadcast.

@@ -218,7 +218,7 @@ impl Reign {
         self.pending.iter_mut().for_each(|pending| {
             pending.missing.remove(&joined);
         });
-        if self.tip.roster.contains(joined) {
+        if self.tip.roster.contains(joined) && !(planted!(ForgetLeave) && cause == Cause::Leave) {
             self.leaving.entry(joined).or_insert(cause);
         }
     }

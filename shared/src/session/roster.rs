@@ -166,7 +166,8 @@ impl Roster {
     /// The first in succession whom `live` holds for alive: role first, then order of joining.
     pub(crate) fn first(&self, live: impl Fn(Joined) -> bool) -> Option<Joined> {
         let live = self.iter().filter(|entry| live(entry.added.joined));
-        live.min_by_key(|entry| (entry.added.role, entry.added.joined)).map(|entry| entry.added.joined)
+        live.min_by_key(|entry| (Some(entry.added.role).filter(|_| !planted!(SuccessionByOrder)), entry.added.joined))
+            .map(|entry| entry.added.joined)
     }
 
     /// Members as applications see them.

@@ -110,6 +110,7 @@ pub enum Step {
 pub fn suits(step: Step, cause: Cause, epoch: Epoch) -> bool {
     let first = epoch.count() == 0;
     match step {
+        Step::Ratchet { .. } if planted!(RatchetOnLeave) => !first,
         Step::Ratchet { adds, removes } => cause.ratchets() && adds && !removes && !first,
         Step::Session => !cause.ratchets() && cause != Cause::Start && (cause == Cause::LeadChange) == first,
     }

@@ -93,7 +93,8 @@ impl Call {
     /// Everything that was missed has come: what waited is sealed and sent.
     pub(super) fn say_again(&mut self, ctx: &mut Ctx<'_>) {
         self.unsaid.behind_since = None;
-        for (to, first, payload) in std::mem::take(&mut self.unsaid.waiting) {
+        let waiting = std::mem::take(&mut self.unsaid.waiting);
+        for (to, first, payload) in waiting.into_iter().filter(|_| !planted!(LoseUnsaid)) {
             if let Err(error) = self.send_message(ctx, to, (first, &payload)) {
                 ctx.event(Event::CommandFailed(error));
             }

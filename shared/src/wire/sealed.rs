@@ -133,8 +133,8 @@ pub enum Cause {
 impl Cause {
     /// A join moves the running session; everything else opens a new one.
     #[must_use]
-    pub const fn ratchets(self) -> bool {
-        matches!(self, Self::Join)
+    pub fn ratchets(self) -> bool {
+        matches!(self, Self::Join) || (planted!(RatchetOnLeave) && self == Self::Leave)
     }
 }
 
