@@ -9,6 +9,7 @@ mod bugs;
 mod crossing;
 mod early_message;
 mod first_member;
+mod healing;
 mod join;
 mod joiner_is_lied_to;
 mod lead_goes;
