@@ -296,7 +296,12 @@ async fn a_relay_that_is_started_anew_is_told_by_its_members_who_they_are() {
     lead.send(&commit((1, 17), &[]).into()).await;
     member.until(|message| matches!(message, ToClient::Commit(_))).await;
     let (_newcomer, welcome) = relay.member(5).await;
-    assert_eq!((welcome.joined, welcome.lead), (Joined(3), Some((Term(1), Joined(1)))));
+    let next = Joined(1003);
+    assert_eq!(
+        (welcome.joined, welcome.lead),
+        (next, Some((Term(1), Joined(1)))),
+        "with room for those not committed yet"
+    );
     let mut pair = crate::client::Pair::new(lead, member);
     pair.goes_on().await;
 }
