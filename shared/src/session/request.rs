@@ -223,14 +223,20 @@ impl Call {
             }
             // The session is broken, or somebody meddled: the next request is for a new one.
             Err(CommitError::Grant) => self.want(ctx.now, None, true),
-            // A relay that was restarted does not know of everybody yet: asked again later.
-            Err(CommitError::Card(joined)) if self.claims.get(joined).is_none() => {}
+            // A relay that was restarted may not know of a newcomer: asked again later.
+            Err(CommitError::Card(joined)) if self.is_stranger(joined) => {}
             Err(reason) => {
                 if let Some(epoch) = self.epoch() {
                     ctx.alarm(SecurityEvent::CommitRefused { epoch, reason });
                 }
             }
         }
+    }
+
+    /// Whether somebody came in since this device last heard of the roster, and the relay never told of them.
+    fn is_stranger(&self, joined: Joined) -> bool {
+        let highest = self.group.as_ref().and_then(|group| group.roster.highest());
+        Some(joined) > highest && self.claims.get(joined).is_none()
     }
 
     /// `None` when the epoch is the one that this device holds.
