@@ -429,6 +429,9 @@ impl Call {
     fn on_away(&mut self, ctx: &mut Ctx<'_>, joined: Joined, reason: AwayReason) {
         if self.claims.set_away(joined, true) && joined != self.me.joined {
             ctx.event(Event::MemberAway { joined, reason });
+            if let Some(reign) = &mut self.reign {
+                reign.wait_not_for(|missing| missing == joined);
+            }
         }
     }
 

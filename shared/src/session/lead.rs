@@ -412,6 +412,8 @@ impl Call {
             Some((active, &*group.epochs.get(active)?.roster))
         });
         reign.installed((ctx.now, ctx.config), &staged, active, self.me.joined);
+        let claims = &self.claims;
+        reign.wait_not_for(|joined| claims.is_away(joined));
         let instance = reign.instance;
         if let Some(session) = &mut reign.session
             && reign.staged.is_empty()

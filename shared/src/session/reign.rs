@@ -307,6 +307,11 @@ impl Reign {
         self.pending.push_back(Pending { epoch, since: staged.since, ratcheted, missing });
     }
 
+    /// No epoch waits for these any more: they are away, and cannot acknowledge anything.
+    pub(super) fn wait_not_for(&mut self, away: impl Fn(Joined) -> bool) {
+        self.pending.iter_mut().for_each(|pending| pending.missing.retain(|joined| !away(*joined)));
+    }
+
     /// Whether a member acknowledged the active epoch in time, or still can.
     fn is_prompt(&self, now: Timestamp, joined: Joined, active: Epoch) -> bool {
         match self.acked.get(&joined) {
