@@ -325,6 +325,8 @@ pub enum Role {
     LeadBot,
     /// An ordinary participant.
     Member,
+    /// Keeps what others send, and everybody sees that it does: last in succession, for it may go at any time.
+    Recorder,
 }
 
 impl Role {
@@ -334,6 +336,7 @@ impl Role {
         match self {
             Self::LeadBot => 1,
             Self::Member => 2,
+            Self::Recorder => 3,
         }
     }
 }

@@ -184,7 +184,12 @@ fn commits_and_what_is_sealed() {
         card: CardHash::new(named(&format!("card {joined}"))),
         join: JoinId::new(named(&format!("join {joined}"))),
     };
-    let roster = [added(0, 1, Role::Member), added(300, 2, Role::LeadBot), added(1, 1 << 40, Role::Member)];
+    let roster = [
+        added(0, 1, Role::Member),
+        added(300, 2, Role::LeadBot),
+        added(1, 1 << 40, Role::Member),
+        added(2, (1 << 40) + 1, Role::Recorder),
+    ];
     let prev = genesis(&call(), &instance, &ed25519());
     let commit = CommitBody {
         call: call(),
@@ -194,7 +199,7 @@ fn commits_and_what_is_sealed() {
         cause: Cause::Leave,
         lead: Joined(1),
         policy: policy(),
-        add: roster.get(2..).expect("three members").to_vec(),
+        add: roster.get(2..).expect("four members").to_vec(),
         remove: vec![Joined(3), Joined(4)],
         roster: roster_hash(&roster),
         session: GroupId::new(named("group")),

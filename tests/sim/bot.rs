@@ -17,6 +17,21 @@ fn a_bot_that_comes_later_leaves_the_lead_alone_and_is_first_in_succession() {
 }
 
 #[test]
+fn a_recorder_is_in_the_roster_as_such_and_leads_only_when_nobody_else_is_left() {
+    scenario(|world| {
+        let members = call_of(world, 1);
+        let recorder = joined(world, "recorder", Role::Recorder);
+        let second = joined(world, "second", Role::Member);
+        world.command(members[0], Command::Leave);
+        settle(world);
+        assert_eq!(world.lead(), Some(second), "not the recorder, which came before");
+        world.command(second, Command::Leave);
+        settle(world);
+        assert_eq!(world.lead(), Some(recorder));
+    });
+}
+
+#[test]
 fn when_nobody_is_committed_the_first_to_come_starts_although_a_bot_waits() {
     scenario(|world| {
         world.media = false;

@@ -210,12 +210,17 @@ pub fn token(user: &UserName, role: Role) -> Token {
     let role = match role {
         Role::LeadBot => "lead_bot",
         Role::Member => "member",
+        Role::Recorder => "recorder",
     };
     Token(format!("{role} {user}"))
 }
 
 fn admission(call: &CallName, token: &Token) -> Admission {
     let (role, user) = token.0.split_once(' ').expect("a token of this simulator");
-    let role = if role == "lead_bot" { Role::LeadBot } else { Role::Member };
+    let role = match role {
+        "lead_bot" => Role::LeadBot,
+        "recorder" => Role::Recorder,
+        _ => Role::Member,
+    };
     Admission { call: call.clone(), user: UserName::new(user).expect("a name"), role }
 }

@@ -202,9 +202,12 @@ async fn the_first_message_is_a_join_this_version_speaks() {
 #[tokio::test]
 async fn the_token_decides_the_role() {
     let relay = Relay::start().await;
-    let mut client = relay.connect().await;
-    let bot = Device::new(3);
-    client.send(&bot.join(&call(), client.nonce, token_as(&bot, Role::LeadBot)).into()).await;
-    let ToClient::Welcome(welcome) = client.recv().await else { panic!("no welcome") };
-    assert_eq!(welcome.members[0].role, Role::LeadBot);
+    for (number, role) in [(3, Role::LeadBot), (4, Role::Recorder), (5, Role::Member)] {
+        let mut client = relay.connect().await;
+        let device = Device::new(number);
+        client.send(&device.join(&call(), client.nonce, token_as(&device, role)).into()).await;
+        let ToClient::Welcome(welcome) = client.recv().await else { panic!("no welcome") };
+        let own = welcome.members.iter().find(|member| member.joined == welcome.joined).expect("itself");
+        assert_eq!(own.role, role);
+    }
 }

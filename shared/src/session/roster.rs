@@ -222,4 +222,11 @@ mod tests {
         assert_eq!(roster.first(|joined| joined != Joined(3)), Some(Joined(1)));
         assert_eq!(roster.first(|_| false), None);
     }
+
+    #[test]
+    fn a_recorder_is_last_in_succession_however_early_it_came() {
+        let roster = Roster::of([entry(0, 1, Role::Recorder), entry(1, 2, Role::Member)]).expect("two members");
+        assert_eq!(roster.first(|_| true), Some(Joined(2)));
+        assert_eq!(roster.first(|joined| joined != Joined(2)), Some(Joined(1)), "rather than nobody");
+    }
 }

@@ -116,7 +116,9 @@ const fn advice(code: Code) -> &'static str {
         }
         Code::WrongCall => "Give --call the name that the token was made for.",
         Code::UserMismatch => "Give --user the name that the token was made for.",
-        Code::RoleRefused => "Make the token with --role lead_bot for a lead bot, --role member for a member.",
+        Code::RoleRefused => {
+            "Make the token with --role lead_bot for a lead bot, --role recorder for --record, --role member for others."
+        }
         Code::CallFull | Code::TooManyCalls | Code::TooManyConnections => "Try again later.",
         Code::Replaced => "Use another --device file here or there.",
         Code::Removed => "Ask the lead.",

@@ -166,7 +166,11 @@ impl Timeline {
                 ("seated", plain, format!("seat {seat}, {} here; waiting for the key", people(members.len())))
             }
             Event::MemberArrived(member) => {
-                let role = if member.role == Role::LeadBot { " (lead bot)" } else { "" };
+                let role = match member.role {
+                    Role::LeadBot => " (lead bot)",
+                    Role::Member => "",
+                    Role::Recorder => " (records)",
+                };
                 ("arrived", plain, format!("{}{role}, device {}", member.user, member.ed25519))
             }
             Event::MemberLeft { joined, reason } => ("left", plain, format!("{}{}", self.name(*joined), left(*reason))),

@@ -43,6 +43,9 @@ enum TokenRole {
     /// A headless bot that leads whenever it is there
     #[value(name = "lead_bot")]
     LeadBot,
+    /// A participant that records, for everybody to see
+    #[value(name = "recorder")]
+    Recorder,
 }
 
 impl From<TokenRole> for Role {
@@ -50,6 +53,7 @@ impl From<TokenRole> for Role {
         match role {
             TokenRole::Member => Self::Member,
             TokenRole::LeadBot => Self::LeadBot,
+            TokenRole::Recorder => Self::Recorder,
         }
     }
 }
