@@ -10,6 +10,7 @@ export default defineConfig({
     // Packages are installed here alone.
     alias: [
       { find: 'playwright-core', replacement: `${packages}/playwright-core/index.mjs` },
+      { find: 'puppeteer-core', replacement: `${packages}/puppeteer-core/lib/esm/puppeteer/puppeteer-core.js` },
       { find: /^vite$/, replacement: `${packages}/vite/dist/node/index.js` },
       { find: /^vitest$/, replacement: `${packages}/vitest/dist/index.js` },
     ],

@@ -6,7 +6,8 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
-import { openBrowser, Person, type Counted, type Refused } from './lib/page.ts';
+import type { Counted, Refused } from './lib/in_page.ts';
+import { openBrowser, Person } from './lib/page.ts';
 import { pause, Relay, say, until, type Program } from './lib/programs.ts';
 
 const CALL = 'demo';

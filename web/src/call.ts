@@ -5,6 +5,7 @@ import { Emitter } from './emitter.ts';
 import { ConclaveError } from './errors.ts';
 import type { CallEvents, CoreEvent, Epoch, EpochInfo, KeyMissing, LinkState, Member, PauseReason } from './events.ts';
 import { Link, type WorkerLike } from './link.ts';
+import { makeConnection } from './media/connection.ts';
 import { MemberList } from './members.ts';
 import { Protection } from './protection.ts';
 import type { Profile, WorkerStats } from './worker/protocol.ts';
@@ -182,12 +183,13 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
     this.#protection.unprotect(receiver, member, seat);
   }
 
-  /** A peer connection with the relay's ICE servers that sends nothing unless it is protected. */
+  /**
+   * A peer connection with the relay's ICE servers that sends nothing unless it is protected, and takes every codec that
+   * cannot be protected out of descriptions that come from elsewhere.
+   */
   createPeerConnection(config: RTCConfiguration = {}): RTCPeerConnection {
     this.#throwIfEnded();
-    // Chromium ignores a transform that is set late, and sends plaintext; with this member it sends nothing.
-    const closed = { iceServers: [...this.#iceServers], ...config, encodedInsertableStreams: true };
-    return new RTCPeerConnection(closed);
+    return makeConnection({ iceServers: [...this.#iceServers], ...config });
   }
 
   /** What the worker counted. */

@@ -2,6 +2,7 @@
 
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 
+import { readRows, rememberConnections, sumCounts, watchPictures, type Counted, type Refused, type Row } from './in_page.ts';
 import { CHROMIUM } from './paths.ts';
 import { until, type Relay } from './programs.ts';
 
@@ -37,15 +38,6 @@ export interface OpenOptions {
   readonly via?: string;
   /** How large the window is. */
   readonly viewport?: { readonly width: number; readonly height: number };
-}
-
-/** What a page shows of one person. */
-export interface Row {
-  readonly joined: number;
-  readonly opened: number;
-  readonly undecryptable: number;
-  readonly keyless: number;
-  readonly presence: string;
 }
 
 /** One person with the page open. */
@@ -106,17 +98,7 @@ export class Person {
 
   /** Everybody in the list but the person themselves. */
   async others(): Promise<Row[]> {
-    return this.page.locator('.person').evaluateAll((rows) =>
-      rows
-        .map(({ dataset }) => ({
-          joined: Number(dataset['joined']),
-          opened: Number(dataset['opened']),
-          undecryptable: Number(dataset['undecryptable']),
-          keyless: Number(dataset['keyless']),
-          presence: dataset['presence'] ?? '',
-        }))
-        .filter(({ presence }) => presence !== 'me'),
-    );
+    return this.page.evaluate(readRows);
   }
 
   /** The text of the key that is in use: "Key 0.4 since …". */
@@ -131,19 +113,7 @@ export class Person {
 
   /** Sums over all people who ever were there. */
   async counted(): Promise<Counted & Refused> {
-    return this.page.evaluate(async () => {
-      await window.countConnections();
-      const sum = { decoded: 0, sent: 0, undecryptable: 0, keyless: 0 };
-      for (const { decoded, sent } of window.counted.values()) {
-        sum.decoded += decoded;
-        sum.sent += sent;
-      }
-      for (const { undecryptable, keyless } of window.refused.values()) {
-        sum.undecryptable += undecryptable;
-        sum.keyless += keyless;
-      }
-      return sum;
-    });
+    return this.page.evaluate(sumCounts);
   }
 
   /** Waits until so many people's media is being decrypted. */
@@ -226,81 +196,4 @@ export class Person {
     await this.page.close({ runBeforeUnload: false });
     await this.#context.close();
   }
-}
-
-/** What WebRTC counted. */
-export interface Counted {
-  readonly decoded: number;
-  readonly sent: number;
-}
-
-/** What no key opened. */
-export interface Refused {
-  /** Did not open under the key that they name. */
-  readonly undecryptable: number;
-  /** Their key did not come in time. */
-  readonly keyless: number;
-}
-
-declare global {
-  interface Window {
-    /** By order number: what the page says of frames. */
-    refused: Map<string, Refused>;
-    counted: Map<RTCPeerConnection, Counted>;
-    countConnections(): Promise<void>;
-    /** By name of the person: how long their picture stood still at most, and when it last moved. */
-    pictures: Map<string, { still: number; shown: number; last: number }>;
-  }
-}
-
-/** Runs in the page: each picture that is shown is noted. */
-function watchPictures(names: readonly string[]): void {
-  window.pictures = new Map();
-  for (const tile of document.querySelectorAll('.tile')) {
-    const name = tile.querySelector('.tile-user')?.textContent ?? '';
-    const video = tile.querySelector('video');
-    if (!video || !names.includes(name)) continue;
-    const seen = { still: 0, shown: 0, last: performance.now() };
-    window.pictures.set(name, seen);
-    const shown = (now: number): void => {
-      seen.still = Math.max(seen.still, now - seen.last);
-      seen.last = now;
-      seen.shown += 1;
-      video.requestVideoFrameCallback(shown);
-    };
-    video.requestVideoFrameCallback(shown);
-  }
-}
-
-/**
- * Runs in the page before anything else: keeps every connection and what it counted last, for a closed connection
- * tells nothing any more.
- */
-function rememberConnections(): void {
-  window.counted = new Map();
-  window.refused = new Map();
-  window.countConnections = async () => {
-    for (const { dataset } of document.querySelectorAll<HTMLElement>('.person')) {
-      const { joined = '', undecryptable, keyless } = dataset;
-      window.refused.set(joined, { undecryptable: Number(undecryptable), keyless: Number(keyless) });
-    }
-    for (const connection of window.counted.keys()) {
-      if (connection.signalingState === 'closed') continue;
-      let [decoded, sent] = [0, 0];
-      for (const entry of (await connection.getStats()).values()) {
-        if (entry.type === 'inbound-rtp') decoded += entry.framesDecoded ?? 0;
-        if (entry.type === 'outbound-rtp') sent += entry.packetsSent ?? 0;
-      }
-      const last = window.counted.get(connection);
-      window.counted.set(connection, { decoded: Math.max(decoded, last?.decoded ?? 0), sent: Math.max(sent, last?.sent ?? 0) });
-    }
-  };
-  window.RTCPeerConnection = new Proxy(window.RTCPeerConnection, {
-    construct(target, args) {
-      const connection = new target(...(args as [RTCConfiguration]));
-      window.counted.set(connection, { decoded: 0, sent: 0 });
-      return connection;
-    },
-  });
-  setInterval(() => void window.countConnections(), 500);
 }

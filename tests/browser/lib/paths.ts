@@ -10,5 +10,6 @@ export const TARGET = process.env['CARGO_TARGET_DIR'] ?? `${ROOT}target`;
 export const PAGE = `${TARGET}/browser/page`;
 /** What a person looks at after the run. */
 export const SCREENSHOTS = `${TARGET}/screenshots`;
-/** The browser. */
+/** The browsers. */
 export const CHROMIUM = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
+export const FIREFOX = process.env['FIREFOX'] ?? '/usr/bin/firefox-esr';

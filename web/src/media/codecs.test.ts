@@ -74,6 +74,13 @@ describe('descriptions', () => {
     expect(keepAllowedCodecs(off)).toBe(off);
   });
 
+  test('a section with port 0 that travels in the bundle of another is filtered like every other', () => {
+    const bundled = ['m=video 0 UDP/TLS/RTP/SAVPF 120 121', 'a=bundle-only', 'a=rtpmap:120 VP8/90000', 'a=rtcp-fb:99 nack pli', 'a=rtpmap:121 red/90000'];
+    expect(keepAllowedCodecs(sdp(...SESSION, ...bundled))).toBe(
+      sdp(...SESSION, 'm=video 0 UDP/TLS/RTP/SAVPF 120', 'a=bundle-only', 'a=rtpmap:120 VP8/90000'),
+    );
+  });
+
   test('lines of payload types that no section names go too', () => {
     const stale = sdp(...SESSION, 'm=video 9 UDP/TLS/RTP/SAVPF 96', 'a=rtpmap:96 VP8/90000', 'a=rtcp-fb:98 nack');
     expect(keepAllowedCodecs(stale)).not.toContain('98');

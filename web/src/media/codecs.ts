@@ -33,8 +33,10 @@ function filterSection(section: string): string {
   const [head = ''] = lines;
   const [media = '', port, protocol, ...payloads] = head.split(' ');
   const kind = media.slice('m='.length);
-  // A section with port 0 is switched off, and other kinds carry no frames.
-  if ((kind !== 'audio' && kind !== 'video') || port === '0') return section;
+  // Other kinds carry no frames. A section with port 0 is switched off, unless it travels in the bundle of another:
+  // Firefox writes all but the first like that.
+  const isOff = port === '0' && !lines.includes('a=bundle-only');
+  if ((kind !== 'audio' && kind !== 'video') || isOff) return section;
   const allowed = allowedPayloads(kind, lines);
   const kept = payloads.filter((payload) => allowed.has(payload));
   if (kept.length === 0) {
