@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::{
     KEY_LENGTH, SUITE,
-    clear_bytes::{Codec, FrameError},
+    clear_bytes::{Codec, FrameError, Unwrapped},
     epochs::{Epochs, Missing},
     held::{Held, HeldFrame},
     kid::{EpochBits, Header, HeaderError, Kid},
@@ -246,8 +246,8 @@ impl<E: Into<OpenError>> From<E> for Refused {
 }
 
 fn open(epochs: &mut Epochs, from: Seat, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, Refused> {
-    let (clear, rest) = codec.split(frame)?;
-    let sealed = EncryptedFrameView::try_with_meta_data(rest, clear).map_err(|_| HeaderError::Truncated)?;
+    let Unwrapped { clear, sframe } = codec.unwrap(frame)?;
+    let sealed = EncryptedFrameView::try_with_meta_data(&sframe, &clear).map_err(|_| HeaderError::Truncated)?;
     let header = Header::of(sealed.header())?;
     if sealed.cipher_text().len() < SUITE.auth_tag_len() {
         return Err(HeaderError::Truncated.into());
@@ -256,7 +256,13 @@ fn open(epochs: &mut Epochs, from: Seat, codec: Codec, frame: &[u8]) -> Result<V
         return Err(OpenError::WrongSeat(header.kid.seat()).into());
     }
     match epochs.opening(header.kid) {
-        Ok(key) => Ok(key.open(&sealed)?),
+        Ok(key) => {
+            let mut plain = key.open(&sealed)?;
+            if !codec.keeps_clear_bytes() {
+                plain.drain(..clear.len());
+            }
+            Ok(plain)
+        }
         Err(Missing::Ahead) => Err(Refused::Ahead(header.kid.epoch())),
         Err(Missing::Past) => Err(OpenError::Past.into()),
         Err(Missing::NotASender) => Err(OpenError::NotASender.into()),

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::{
     KEY_LENGTH, SUITE,
-    clear_bytes::{Codec, FrameError},
+    clear_bytes::{Codec, Cut, FrameError},
     epochs::Epochs,
     kid::Kid,
 };
@@ -95,12 +95,13 @@ impl Sealer {
     }
 
     fn try_seal(&self, epochs: &mut Epochs, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (clear, rest) = codec.split(frame)?;
+        let Cut { clear, secret } = codec.cut(frame)?;
         let active = self.active.ok_or(SealError::NoKey)?;
         if self.paused {
             return Err(SealError::Paused);
         }
-        epochs.sealing(active, &self.own).ok_or(SealError::NoKey)?.seal(clear, rest)
+        let sealed = epochs.sealing(active, &self.own).ok_or(SealError::NoKey)?.seal(&clear, secret)?;
+        Ok(codec.wrap(sealed, clear.len()))
     }
 }
 
@@ -118,9 +119,9 @@ impl SealingKey {
         Some(Self { key, counter: MonotonicCounter::new(LAST_COUNTER) })
     }
 
-    fn seal(&mut self, clear: &[u8], rest: &[u8]) -> Result<Vec<u8>, SealError> {
+    fn seal(&mut self, clear: &[u8], secret: &[u8]) -> Result<Vec<u8>, SealError> {
         let plain =
-            MediaFrameView::try_with_meta_data(&mut self.counter, rest, clear).map_err(|_| SealError::Exhausted)?;
+            MediaFrameView::try_with_meta_data(&mut self.counter, secret, clear).map_err(|_| SealError::Exhausted)?;
         let mut sealed = Vec::new();
         plain.encrypt_into(&self.key, &mut sealed).map_err(|_| SealError::Crypto)?;
         Ok(sealed)

@@ -42,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "olm", run: olm::olm, longest: 1 << 10 },
     Target { name: "group", run: olm::group, longest: 1 << 10 },
     Target { name: "frame", run: frames::frame, longest: 2 << 10 },
+    Target { name: "codec", run: frames::codec_rules, longest: 2 << 10 },
     Target { name: "token", run: token::token, longest: 6 << 10 },
     Target { name: "session", run: session::session, longest: 512 },
 ];

@@ -190,7 +190,6 @@ fn tokens() -> Vec<Seed> {
 
 /// For the targets whose bytes choose what happens: one of each branch.
 fn raw() -> Vec<Seed> {
-    let delta: &[u8] = &[0x11, 1, 2, 3, 4, 5];
     let mut seeds = vec![
         ("olm", "made-up-pre-key".into(), vec![0, 4, 10, 32, 1, 2, 3]),
         ("olm", "made-up".into(), vec![1, 4, 10, 32, 1, 2, 3]),
@@ -199,12 +198,15 @@ fn raw() -> Vec<Seed> {
         ("group", "made-up".into(), vec![0, 4, 8, 0, 18, 3, 1, 2, 3]),
         ("group", "changed".into(), vec![1, 10, 1]),
         ("group", "whole".into(), vec![1]),
-        ("frame", "opus".into(), [&[0], delta].concat()),
-        ("frame", "vp8-delta".into(), [&[2], delta].concat()),
-        ("frame", "vp8-key".into(), vec![2, 0x10, 1, 2, 0x9d, 1, 0x2a, 16, 0, 16, 0, 11, 12, 13]),
-        ("frame", "changed".into(), vec![3, 12, 1]),
-        ("frame", "whole".into(), vec![1]),
     ];
+    for (codec, name, plain) in FRAMES {
+        seeds.push(("frame", (*name).into(), [&[codec << 1], *plain].concat()));
+        seeds.push(("codec", (*name).into(), [&[*codec], *plain].concat()));
+    }
+    for codec in 0..5 {
+        seeds.push(("frame", format!("{codec}-whole"), vec![codec << 1 | 1]));
+        seeds.push(("frame", format!("{codec}-changed"), vec![codec << 1 | 1, 3, 1]));
+    }
     // Each operation on each of three members, under a relay that is honest at first and then is not.
     for what in 0..12_u8 {
         let happens: Vec<u8> = (0..3).flat_map(|who| [what, who, 20, 1, 40]).collect();
@@ -215,3 +217,18 @@ fn raw() -> Vec<Seed> {
     }
     seeds
 }
+
+/// Frames as encoders write them and as depacketizers do, by the number of their codec.
+const FRAMES: &[(u8, &str, &[u8])] = &[
+    (0, "vp8-key", &[0x10, 1, 2, 0x9d, 1, 0x2a, 16, 0, 16, 0, 11, 12, 13]),
+    (0, "vp8-delta", &[0x11, 1, 2, 3, 4, 5]),
+    (1, "vp9-key", &[0x82, 0x49, 0x83, 0x42, 1, 2]),
+    (2, "av1-key", &[0x12, 0, 0x0a, 1, 7, 0x32, 3, 1, 2, 3]),
+    (2, "av1-delta", &[0x12, 0, 0x32, 3, 1, 2, 3]),
+    (2, "av1-extended", &[0x0e, 0x28, 0x81, 0, 7]),
+    (3, "h264-key", &[0, 0, 0, 1, 0x67, 0x42, 0xc0, 0, 0, 0, 1, 0x68, 0xce, 0, 0, 0, 1, 0x65, 0xb8, 1, 2]),
+    (3, "h264-slices", &[0, 0, 1, 0x09, 0xf0, 0, 0, 1, 0x65, 0x88, 0x84, 1, 0, 0, 1, 0x65, 0x88, 3]),
+    (3, "h264-zeros", &[0, 0, 0, 1, 0x41, 0xc0, 0, 0x40, 0, 0, 3, 0, 0, 0, 3, 0x80]),
+    (3, "h264-sealed", &[0, 0, 0, 1, 0x41, 0x9a, 1, 0, 0, 3, 1, 0, 0, 3, 3, 0x80]),
+    (4, "opus", &[0x78, 1, 2, 3, 4, 5]),
+];

@@ -124,8 +124,8 @@ fn a_whole_life_from_challenge_to_leave() {
     assert!(!sealed.windows(5).any(|part| part == b"hello"));
     let opened = driver.open(NOW, Seat(4), OPUS, &sealed, 1);
     assert_eq!(opened, Some(Opened::Frame(b"hello".to_vec())));
-    assert_eq!(driver.seal("video/H264", b"hello"), None);
-    assert_eq!(driver.open(NOW, Seat(4), "video/H264", &sealed, 1), None);
+    assert_eq!(driver.seal("video/H265", b"hello"), None);
+    assert_eq!(driver.open(NOW, Seat(4), "video/H265", &sealed, 1), None);
 
     let stats: Value = serde_json::from_str(&driver.stats()).expect("JSON");
     assert_eq!(stats["own"], json!({"sealed": 1, "refused": 2}));
@@ -136,6 +136,23 @@ fn a_whole_life_from_challenge_to_leave() {
     assert_eq!(events(&left), ["ended"]);
     assert_eq!(driver.seal(OPUS, b"hello"), None, "no key is left");
     assert_eq!(driver.disconnected(NOW, 1006), "[]");
+}
+
+#[test]
+fn every_codec_goes_by_its_mime_type() {
+    let mut driver = lead();
+    for (mime, frame) in [
+        ("video/VP8", &[0x11, 1, 2, 3, 4][..]),
+        ("video/VP9", &[0x82, 1, 2]),
+        ("video/AV1", &[0x12, 0, 0x0a, 1, 7, 0x32, 1, 2]),
+        ("video/H264", &[0, 0, 0, 1, 0x67, 0x42, 0, 0, 0, 1, 0x65, 0xb8, 1, 2, 3]),
+        ("audio/opus", &[0x78, 1, 2]),
+    ] {
+        let sealed = driver.seal(mime, frame).expect("a key");
+        assert!(!sealed.windows(frame.len()).any(|part| part == frame), "{mime}");
+        assert_eq!(driver.open(NOW, Seat(4), mime, &sealed, 1), Some(Opened::Frame(frame.to_vec())), "{mime}");
+    }
+    assert_eq!(driver.seal("video/H264", b"no start code"), None);
 }
 
 #[test]
