@@ -184,6 +184,8 @@ test('a browser that cannot protect a call is told so, before it is asked for an
   const context = await browser.newContext();
   await context.addInitScript(() => {
     Reflect.deleteProperty(globalThis, 'RTCRtpScriptTransform');
+    // Nor the older way.
+    for (const { prototype } of [RTCRtpSender, RTCRtpReceiver]) Reflect.deleteProperty(prototype, 'createEncodedStreams');
   });
   const page = await context.newPage();
   await page.goto(`${relay.url}/?call=demo`);

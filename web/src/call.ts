@@ -5,7 +5,9 @@ import { Emitter } from './emitter.ts';
 import { ConclaveError } from './errors.ts';
 import type { CallEvents, CoreEvent, Epoch, EpochInfo, KeyMissing, LinkState, Member, PauseReason } from './events.ts';
 import { Link, type WorkerLike } from './link.ts';
+import { attach } from './media/attachment.ts';
 import { makeConnection } from './media/connection.ts';
+import { MediaLook } from './media/stats.ts';
 import { MemberList } from './members.ts';
 import { Protection } from './protection.ts';
 import type { Profile, WorkerStats } from './worker/protocol.ts';
@@ -19,6 +21,9 @@ export type JoinStage =
 
 /** Messages of the mesh begin with this line; applications never see them. */
 const SIGNAL_PREFIX = new TextEncoder().encode('conclave-mesh/1\n');
+
+/** Between two looks at what became of members' frames. */
+const MEDIA_PERIOD = 1000;
 
 /** Connection data that members exchange, sealed like every message: only for what stands in `media/`. */
 export interface SignalEvents {
@@ -59,6 +64,8 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
   #keyMissing: KeyMissing | undefined;
   #paused: PauseReason | undefined;
   #ended: ConclaveError | undefined;
+  readonly #media = new MediaLook();
+  #mediaTimer: ReturnType<typeof setInterval> | undefined;
 
   constructor(start: CallStart) {
     super();
@@ -74,7 +81,7 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
       failed: (error) => this.#end(error),
     });
     this.#protection = new Protection({
-      makeTransform: (options) => new RTCRtpScriptTransform(this.#worker.worker as Worker, options),
+      attach: (end, options) => attach(this.#worker.worker, end, options),
       stats: () => this.#worker.stats(),
       unprotected: (sender, error) => {
         this.emit('unprotected', { sender, error });
@@ -167,20 +174,28 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
   }
 
   /**
-   * Seals everything that this sender sends, for as long as it lives. Call it in the task that created the sender, on
-   * a connection from {@link createPeerConnection}: a transform that comes later may be ignored by the browser.
+   * Seals everything that this sender sends, for as long as it lives; given a connection, everything that any sender of
+   * it sends, also of those to come.
+   *
+   * On a connection from {@link createPeerConnection} any time will do: what is not protected is not sent. On one that was
+   * made elsewhere, call it in the task that made the sender, or with the connection before it has one: later than that a
+   * browser may ignore it. Throws `not_protectable` where that can be seen; a watch cuts the sender off where it cannot.
    */
-  protect(sender: RTCRtpSender): void {
+  protect(target: RTCRtpSender | RTCPeerConnection): void {
     this.#throwIfEnded();
-    this.#protection.protect(sender);
+    this.#protection.protect(target);
   }
 
-  /** Opens everything that this receiver gets, as media of this member. Same rule as for {@link protect}. */
-  unprotect(receiver: RTCRtpReceiver, member: number): void {
+  /**
+   * Opens everything that this receiver gets, or every receiver of this connection, as media of this member and of nobody
+   * else: a frame that names another member is dropped. For as long as the receiver lives. Same rule as for {@link protect}.
+   */
+  unprotect(target: RTCRtpReceiver | RTCPeerConnection, member: number): void {
     this.#throwIfEnded();
     const seat = this.#members.seat(member);
     if (seat === undefined) throw new ConclaveError('unknown_member', { member });
-    this.#protection.unprotect(receiver, member, seat);
+    this.#protection.unprotect(target, member, seat);
+    this.#mediaTimer ??= setInterval(() => void this.#lookAtMedia(), MEDIA_PERIOD);
   }
 
   /**
@@ -342,9 +357,22 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
     else this.emit('message', { from, direct, payload });
   }
 
+  async #lookAtMedia(): Promise<void> {
+    let stats: WorkerStats;
+    try {
+      stats = await this.#worker.stats();
+    } catch {
+      // The worker is gone: the link tells.
+      return;
+    }
+    const seats = new Map(this.members.map(({ joined, seat }) => [joined, seat]));
+    for (const changed of this.#media.changes(performance.now(), stats, seats)) this.emit('media_stats', changed);
+  }
+
   #end(reason: ConclaveError): void {
     if (this.#ended) return;
     this.#ended = reason;
+    clearInterval(this.#mediaTimer);
     this.#protection.stop();
     this.#worker.close(reason);
     this.#settle.reject(reason);

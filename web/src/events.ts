@@ -5,12 +5,13 @@
 
 import { ConclaveError, isErrorCode } from './errors.ts';
 import { fromBase64Url } from './bytes.ts';
+import type { MediaStats } from './media/stats.ts';
 
 /** One media secret and one roster: term and count, ordered by term, then count. */
 export type Epoch = readonly [term: number, count: number];
 
-/** A headless bot that leads first, or an ordinary participant. Fixed by the commit that adds the member. */
-export type Role = 'lead_bot' | 'member';
+/** A headless bot that leads first, an ordinary participant, or one that records. Fixed by the commit that adds the member. */
+export type Role = 'lead_bot' | 'member' | 'recorder';
 
 /** Why an epoch began. `join` moves the ratchet; everything else makes a new session. */
 export type Cause = 'start' | 'join' | 'leave' | 'remove' | 'lead_change' | 'timer' | 'request';
@@ -124,6 +125,8 @@ export interface CallEvents {
   /** An application message. */
   message: Message;
   security: SecurityEvent;
+  /** What became of a member's frames: at most once a second for each member, when it changed. */
+  media_stats: MediaStats;
   /** The relay goes away; this device comes back after that many milliseconds, by itself. */
   closing: number;
   /** Something failed; the call goes on. */

@@ -26,6 +26,7 @@ export type {
   SecurityEvent,
 } from './events.ts';
 export { Mesh, type MeshEvents, type MeshOptions } from './media/mesh.ts';
+export type { MediaStats } from './media/stats.ts';
 export type { PeerState, PeerView } from './media/peer.ts';
 export { unsupported } from './support.ts';
 export type { CoreStats, SeatStats, TransformStats, WorkerStats } from './worker/protocol.ts';

@@ -6,7 +6,7 @@ import type { CoreCommand, FromWorker, Profile, ToWorker, WorkerStats } from './
 
 /** The part of a `Worker` that is used. */
 export interface WorkerLike {
-  postMessage(message: ToWorker): void;
+  postMessage(message: ToWorker, transfer?: readonly Transferable[]): void;
   terminate(): void;
   onmessage: ((event: MessageEvent<FromWorker>) => void) | null;
   onerror: ((event: ErrorEvent) => void) | null;
@@ -71,7 +71,7 @@ export class Link {
   /** The worker's counters. */
   async stats(): Promise<WorkerStats> {
     const stats = await this.#ask((id) => ({ type: 'stats', id }));
-    return stats ?? { transforms: [], core: {} };
+    return stats ?? { now: 0, transforms: [], core: {} };
   }
 
   /** Ends the worker, and its keys with it; a goodbye that is on its way is let out first. */

@@ -1,13 +1,14 @@
 /** Attaches media to the worker, and watches that it stays attached. */
 
 import { ConclaveError } from './errors.ts';
+import { isClosedByDefault } from './media/connection.ts';
 import { Watchdog, readSent, type Sent } from './watchdog.ts';
 import type { TransformOptions, TransformStats, WorkerStats } from './worker/protocol.ts';
 
 /** What this needs from the call. */
 export interface ProtectionHost {
-  /** Makes a transform that runs in the call's worker. */
-  makeTransform(options: TransformOptions): RTCRtpScriptTransform;
+  /** Leads the frames of one end through the call's worker. Throws `not_protectable`. */
+  attach(end: RTCRtpSender | RTCRtpReceiver, options: TransformOptions): void;
   /** The worker's counters. */
   stats(): Promise<WorkerStats>;
   /** Media of this sender left without passing the worker. */
@@ -35,18 +36,17 @@ export class Protection {
     this.#host = host;
   }
 
-  /** Seals everything that this sender sends. A second call for the same sender does nothing. */
-  protect(sender: RTCRtpSender): void {
-    if (this.#attached.has(sender)) return;
-    const id = this.#attach(sender, (transform) => ({ kind: 'seal', id: transform }));
-    this.#watched.set(id, { sender, watchdog: new Watchdog() });
-    this.#timer ??= setInterval(() => void this.#watch(), WATCH_PERIOD);
+  /** Seals everything that this sender sends, or every sender of this connection. A second call does nothing. */
+  protect(target: RTCRtpSender | RTCPeerConnection): void {
+    if ('getSenders' in target) protectAll(target, (sender) => this.#protect(sender));
+    else this.#protect(target);
   }
 
   /** Opens everything that comes in here, as frames of the member on this seat. */
-  unprotect(receiver: RTCRtpReceiver, joined: number, seat: number): void {
-    if (this.#attached.has(receiver)) return;
-    this.#attach(receiver, (id) => ({ kind: 'open', id, joined, seat }));
+  unprotect(target: RTCRtpReceiver | RTCPeerConnection, joined: number, seat: number): void {
+    if (!('getReceivers' in target)) return this.#unprotect(target, joined, seat);
+    for (const receiver of target.getReceivers()) this.#unprotect(receiver, joined, seat);
+    target.addEventListener('track', ({ receiver }) => this.#unprotect(receiver, joined, seat));
   }
 
   /** Stops every sender and the watch. Without the worker nothing passes the transforms in any case. */
@@ -56,10 +56,22 @@ export class Protection {
     this.#watched.clear();
   }
 
+  #protect(sender: RTCRtpSender): void {
+    if (this.#attached.has(sender)) return;
+    const id = this.#attach(sender, (transform) => ({ kind: 'seal', id: transform }));
+    this.#watched.set(id, { sender, watchdog: new Watchdog() });
+    this.#timer ??= setInterval(() => void this.#watch(), WATCH_PERIOD);
+  }
+
+  #unprotect(receiver: RTCRtpReceiver, joined: number, seat: number): void {
+    if (this.#attached.has(receiver)) return;
+    this.#attach(receiver, (id) => ({ kind: 'open', id, joined, seat }));
+  }
+
   #attach(end: RTCRtpSender | RTCRtpReceiver, options: (id: number) => TransformOptions): number {
     const id = this.#nextId;
     this.#nextId += 1;
-    end.transform = this.#host.makeTransform(options(id));
+    this.#host.attach(end, options(id));
     this.#attached.set(end, id);
     return id;
   }
@@ -99,6 +111,28 @@ export class Protection {
     silence(sender);
     this.#host.unprotected(sender, new ConclaveError('unprotected_media'));
   }
+}
+
+/**
+ * Every sender that a connection has and will have. In the task that makes a sender, for one that comes later may be too
+ * late: so the methods that make them are replaced on this connection.
+ */
+function protectAll(connection: RTCPeerConnection, protect: (sender: RTCRtpSender) => void): void {
+  const senders = connection.getSenders();
+  if (senders.length > 0 && !isClosedByDefault(connection)) throw new ConclaveError('not_protectable');
+  for (const sender of senders) protect(sender);
+  const [addTrack, addTransceiver] = [connection.addTrack.bind(connection), connection.addTransceiver.bind(connection)];
+  connection.addTrack = (...args) => {
+    const sender = addTrack(...args);
+    protect(sender);
+    return sender;
+  };
+  connection.addTransceiver = (...args) => {
+    const transceiver = addTransceiver(...args);
+    protect(transceiver.sender);
+    return transceiver;
+  };
+  connection.addEventListener('track', ({ transceiver }) => protect(transceiver.sender));
 }
 
 /** Takes away what a sender sends. */

@@ -1,16 +1,16 @@
 /** Whether this page may hold an encrypted call at all. Checked before anything is asked of the person. */
 
 import { ConclaveError } from './errors.ts';
+import { wayOf, type MediaSurroundings } from './media/attachment.ts';
 
 /** What is looked at: `globalThis` in a browser. */
-export interface Surroundings {
+export interface Surroundings extends MediaSurroundings {
   readonly isSecureContext?: boolean;
   readonly Worker?: unknown;
   readonly WebAssembly?: unknown;
   readonly WebSocket?: unknown;
   readonly crypto?: { readonly getRandomValues?: unknown };
   readonly RTCPeerConnection?: unknown;
-  readonly RTCRtpScriptTransform?: unknown;
 }
 
 /**
@@ -26,7 +26,8 @@ export function unsupported(where: Surroundings = globalThis as Surroundings): C
     ['WebSocket', where.WebSocket],
     ['crypto.getRandomValues', where.crypto?.getRandomValues],
     ['RTCPeerConnection', where.RTCPeerConnection],
-    ['RTCRtpScriptTransform', where.RTCRtpScriptTransform],
+    // The older way is named by nobody: whoever looks for what is missing looks for the standard's.
+    ['RTCRtpScriptTransform', wayOf(where)],
   ];
   const missing = needed.filter(([, value]) => value === undefined).map(([name]) => name);
   if (missing.length === 0) return undefined;

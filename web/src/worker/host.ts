@@ -63,6 +63,9 @@ export class Host {
       case 'stats':
         this.#stats(message.id);
         break;
+      case 'streams':
+        this.#transforms.attach(message);
+        break;
     }
   }
 
@@ -146,7 +149,7 @@ export class Host {
 
   #stats(id: number): void {
     const core = this.#core ? JSON.parse(this.#core.stats()) : {};
-    this.#world.post({ type: 'stats', id, stats: { transforms: this.#transforms.stats(), core } });
+    this.#world.post({ type: 'stats', id, stats: { now: this.#world.now(), transforms: this.#transforms.stats(), core } });
   }
 
   /** Every wake-up of the core goes through here: outputs in order, then frames whose key came, then the next timer. */

@@ -29,7 +29,9 @@ export type ToWorker =
   /** The network seems to be there again, or somebody looks at the page: a good moment to try. */
   | { readonly type: 'hurry' }
   | { readonly type: 'command'; readonly id: number; readonly command: CoreCommand }
-  | { readonly type: 'stats'; readonly id: number };
+  | { readonly type: 'stats'; readonly id: number }
+  /** The older encoded streams of one end, moved here. */
+  | { readonly type: 'streams'; readonly options: TransformOptions; readonly readable: ReadableStream; readonly writable: WritableStream };
 
 /** To the page. */
 export type FromWorker =
@@ -74,6 +76,8 @@ export interface TransformStats {
 
 /** Counters of the worker. */
 export interface WorkerStats {
+  /** When they were read, by the worker's clock, in milliseconds. */
+  readonly now: number;
   readonly transforms: readonly TransformStats[];
   /** The core's own, by seat. */
   readonly core: CoreStats;
@@ -99,4 +103,6 @@ export interface SeatStats {
   readonly expired: number;
   /** No frames of this sender at all: malformed, or naming another seat. */
   readonly refused: number;
+  /** Since when frames have been coming that there is no key for, by the worker's clock in milliseconds. */
+  readonly waiting_since?: number | null;
 }

@@ -14,7 +14,7 @@ export interface EncodedFrame {
   getMetadata(): { mimeType?: string };
 }
 
-/** The worker's end of an `RTCRtpScriptTransform`. */
+/** The worker's end of an `RTCRtpScriptTransform`, or the streams that the page moved here; those cannot ask for key frames. */
 export interface Transformer {
   readonly readable: ReadableStream<EncodedFrame>;
   readonly writable: WritableStream<EncodedFrame>;
