@@ -9,21 +9,37 @@ export interface Address {
   readonly token: string;
   /** A small picture: saves data and battery. */
   readonly small: boolean;
+  /** The media server that the call goes through; absent when pictures go from browser to browser. */
+  readonly server?: { readonly url: string };
 }
+
+/** Where `make janus` listens. */
+const JANUS = 'ws://127.0.0.1:8188';
 
 /** Reads an address. */
 export function readAddress(href: string): Address {
   const url = new URL(href);
   const hash = new URLSearchParams(url.hash.slice(1));
   const get = (key: string): string => hash.get(key) ?? url.searchParams.get(key) ?? '';
-  return { call: get('call'), name: get('name'), token: get('token'), small: get('small') !== '' };
+  const server = get('sfu') === 'janus' ? { server: { url: get('janus') || JANUS } } : {};
+  return { call: get('call'), name: get('name'), token: get('token'), small: get('small') !== '', ...server };
 }
 
-/** The link to give to others: the call, and nothing of who made it. */
+/** The link to give to others: the call and the way its pictures go, and nothing of who made it. */
 export function invitation(href: string, call: string): string {
+  return linkTo(href, call, readAddress(href).server?.url);
+}
+
+/** The same call through a media server. */
+export function throughServer(href: string, call: string): string {
+  return linkTo(href, call, JANUS);
+}
+
+function linkTo(href: string, call: string, server: string | undefined): string {
   const url = new URL(href);
   url.search = '';
-  url.hash = new URLSearchParams({ call }).toString();
+  const way = server === undefined ? {} : { sfu: 'janus', ...(server !== JANUS && { janus: server }) };
+  url.hash = new URLSearchParams({ call, ...way }).toString();
   return url.href;
 }
 

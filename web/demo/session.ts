@@ -3,7 +3,9 @@
 import {
   Conclave,
   ConclaveError,
+  JanusRoom,
   Mesh,
+  roomOf,
   unsupported,
   type Call,
   type EpochInfo,
@@ -75,7 +77,8 @@ export class Session {
   readonly notices = new Notices(() => this.#redraw());
   entry: Entry = { call: '', user: '', token: '' };
   #call: Call | undefined;
-  #mesh: Mesh | undefined;
+  /** The way that pictures go: from browser to browser, or through a media server. */
+  #mesh: Mesh | JanusRoom | undefined;
   #abort: AbortController | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   readonly #opened = new Map<number, number>();
@@ -130,6 +133,7 @@ export class Session {
     this.#set('joining');
     this.#abort = new AbortController();
     try {
+      const makeMedia = await mediaMaker(entry.call, this.media.stream);
       const call = await Conclave.join({
         url: location.origin,
         call: entry.call,
@@ -141,7 +145,7 @@ export class Session {
           this.#redraw();
         },
       });
-      this.#enter(call);
+      this.#enter(call, makeMedia(call));
     } catch (error) {
       this.#over(error instanceof ConclaveError ? error : new ConclaveError('internal', { cause: error }));
     }
@@ -168,7 +172,7 @@ export class Session {
     this.#redraw();
   }
 
-  #enter(call: Call): void {
+  #enter(call: Call, mesh: Mesh | JanusRoom): void {
     this.#call = call;
     this.keyChanges = [];
     this.#opened.clear();
@@ -176,7 +180,6 @@ export class Session {
     this.#awaySince.clear();
     this.notices.clear();
     const redraw = (): void => void this.#look(false);
-    const mesh = new Mesh(call, { stream: this.media.stream });
     this.#mesh = mesh;
     call.on('epoch', (info) => this.#keyChanged(info));
     call.on('security', ({ message }) => this.#warn(`Something is wrong with this call: ${message}.`));
@@ -292,4 +295,12 @@ export class Session {
   #redraw(): void {
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** What makes the way that the address asks for. */
+async function mediaMaker(name: string, stream: MediaStream): Promise<(call: Call) => Mesh | JanusRoom> {
+  const { server } = readAddress(location.href);
+  if (!server) return (call) => new Mesh(call, { stream });
+  const room = await roomOf(name);
+  return (call) => new JanusRoom(call, { url: server.url, room, create: true, stream });
 }

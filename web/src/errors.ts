@@ -53,6 +53,7 @@ const LOCAL_CODES = {
   unprotected_media: [true, 'Media left this device without passing the worker; the connection was torn down.'],
   not_protectable: [false, 'The media of this connection cannot be encrypted: make it with createPeerConnection, or protect it before it has senders.'],
   connection_failed: [true, 'No media connection to a member could be made.'],
+  media_server: [true, 'The media server cannot be used.'],
   bad_signal: [true, 'A member sent connection data that cannot be used.'],
 } as const satisfies Record<string, readonly [boolean, string]>;
 

@@ -7,6 +7,8 @@
  * Read `client.ts` next, then `call.ts`; `worker/host.ts` is the other side.
  */
 
+export { JanusRoom, roomOf, type JanusOptions } from './adapters/janus.ts';
+export type { Layer, RoomId } from './adapters/janus_feed.ts';
 export { Call, type JoinStage } from './call.ts';
 export { Conclave, type JoinOptions } from './client.ts';
 export { ConclaveError, type ErrorCode, type RelayCode } from './errors.ts';
@@ -25,6 +27,7 @@ export type {
   Role,
   SecurityEvent,
 } from './events.ts';
+export type { VideoCodec } from './media/codecs.ts';
 export { Mesh, type MeshEvents, type MeshOptions } from './media/mesh.ts';
 export type { MediaStats } from './media/stats.ts';
 export type { PeerState, PeerView } from './media/peer.ts';

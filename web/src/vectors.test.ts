@@ -189,7 +189,7 @@ describe('frames', () => {
       }
       place += 1;
     }
-    const bits = [...unit.slice(place + 4)].map((byte) => byte.toString(2).padStart(8, '0')).join('');
+    const bits = Array.from(unit.slice(place + 4), (byte) => byte.toString(2).padStart(8, '0')).join('');
     // An Exp-Golomb number: as many bits behind its first 1 as zeros before it.
     const numbers = /^(?:(?:1|01.|001..|0001...|00001....|0{15}1.{15})){3}/.exec(bits);
     return place + 4 + Math.ceil((numbers?.[0].length ?? 0) / 8);

@@ -3,7 +3,8 @@
  * receivers attached to the wrong member. Served by the tests only.
  */
 
-import { Conclave, ConclaveError, type Call } from '../../../web/src/index.ts';
+import { Conclave, ConclaveError, JanusRoom, type Call, type Layer, type VideoCodec } from '../../../web/src/index.ts';
+import { JanusSession, type Handle } from '../../../web/src/adapters/janus_session.ts';
 
 /** What an experiment sees of a receiving end. */
 export interface Decoded {
@@ -31,11 +32,27 @@ export interface Heard {
   readonly causes: readonly string[];
 }
 
+/** What came of one member's media through a room. */
+export interface Seen {
+  readonly member: number;
+  readonly codecs: readonly string[];
+  readonly decoded: number;
+  readonly height: number;
+  /** Samples of sound that came of frames. */
+  readonly heard: number;
+  readonly opened: number;
+  readonly undecryptable: number;
+  readonly refused: number;
+  readonly keyless: number;
+}
+
 /** One end of one connection in one call. */
 class Laboratory {
+  readonly roomErrors: string[] = [];
   readonly heard: { messages: { from: number; direct: boolean; text: string }[]; causes: string[] } = { messages: [], causes: [] };
   #call: Call | undefined;
   #connection: RTCPeerConnection | undefined;
+  #room: JanusRoom | undefined;
 
   /** Joins; tells the own order number. */
   async join(call: string, user: string, token: string): Promise<number> {
@@ -142,10 +159,130 @@ class Laboratory {
     return { frames, framesIn: sum('framesIn'), framesOut: sum('framesOut'), undecryptable: count('undecryptable'), refused: count('refused') };
   }
 
+  /** Sends camera and microphone into a room, and takes what is there. */
+  async enterRoom(options: { url: string; room: number; codec: VideoCodec; simulcast?: boolean; create?: boolean; pose?: number }): Promise<void> {
+    const { codec, pose, ...rest } = options;
+    // Browsers make no three sizes of a smaller picture.
+    const [width, height] = rest.simulcast ? [960, 540] : [640, 360];
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width, height, frameRate: 15 } });
+    this.#room = new JanusRoom(this.#joined(), { ...rest, codecs: [codec], stream, ...(pose !== undefined && { connect: (url: string) => pretender(url, pose) }) });
+    this.#room.on('error', ({ message }) => this.roomErrors.push(message));
+    this.#room.on('peer', ({ joined, stream: arrived }) => show(joined, arrived));
+  }
+
+  leaveRoom(): void {
+    this.#room?.close();
+    for (const video of document.querySelectorAll('video')) video.remove();
+  }
+
+  /** Makes a room that the server records; `sealed`: for encrypted media only. */
+  async makeRoom({ url, room, folder, sealed }: { url: string; room: number; folder: string; sealed: boolean }): Promise<void> {
+    const { handle, end } = await plainRoom(url);
+    await handle.request({ request: 'create', room, publishers: 8, videocodec: 'vp8', audiocodec: 'opus', record: true, rec_dir: folder, require_e2ee: sealed, fir_freq: 1 });
+    end();
+  }
+
+  /** Sends the camera into a room as it is, by WebRTC alone. */
+  async publishClear({ url, room }: { url: string; room: number }): Promise<void> {
+    const { handle } = await plainRoom(url);
+    await handle.request({ request: 'join', ptype: 'publisher', room, display: 'clear' });
+    const connection = new RTCPeerConnection();
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 360, frameRate: 15 } });
+    for (const track of stream.getTracks()) connection.addTrack(track, stream);
+    await connection.setLocalDescription();
+    const offer = { type: 'offer', sdp: await gathered(connection) } as const;
+    const { jsep } = await handle.request({ request: 'publish' }, offer);
+    if (jsep) await connection.setRemoteDescription(jsep);
+  }
+
+  /** How many pictures a decoder for VP8 makes of these frames. */
+  async decode(frames: readonly { key: boolean; data: string }[]): Promise<number> {
+    let pictures = 0;
+    let decoder: VideoDecoder | undefined;
+    for (const [i, { key, data }] of frames.entries()) {
+      if (!decoder || decoder.state === 'closed') {
+        if (!key) continue;
+        decoder = new VideoDecoder({
+          output(picture) {
+            pictures += 1;
+            picture.close();
+          },
+          // It is closed by then, and the next key frame gets another.
+          error() {},
+        });
+        decoder.configure({ codec: 'vp8' });
+      }
+      const bytes = Uint8Array.from(atob(data), (char) => char.codePointAt(0) ?? 0);
+      try {
+        decoder.decode(new EncodedVideoChunk({ type: key ? 'key' : 'delta', timestamp: i * 66_000, data: bytes }));
+      } catch {
+        // Not even the header of a frame.
+      }
+      while (decoder.state === 'configured' && decoder.decodeQueueSize > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    if (decoder?.state === 'configured') await decoder.flush().catch(() => {});
+    return pictures;
+  }
+
+  async setLayer(member: number, layer: Layer): Promise<void> {
+    await this.#room?.setLayer(member, layer);
+  }
+
+  /** What came of everybody who sends into the room. */
+  async seen(): Promise<Seen[]> {
+    const call = this.#joined();
+    const { core } = await call.stats();
+    const all: Seen[] = [];
+    for (const member of this.#room?.peers.keys() ?? []) {
+      const seat = call.members.find(({ joined }) => joined === member)?.seat ?? -1;
+      const { opened = 0, undecryptable = 0, refused = 0, expired = 0 } = core.seats?.[seat] ?? {};
+      all.push({ member, ...inbound(await this.#room?.getStats(member)), opened, undecryptable, refused, keyless: expired });
+    }
+    return all;
+  }
+
   #joined(): Call {
     if (!this.#call) throw new Error('join first');
     return this.#call;
   }
+}
+
+/** A handle in no room, without any encryption. */
+async function plainRoom(url: string): Promise<{ handle: Handle; end(): void }> {
+  const session = await JanusSession.open(new WebSocket(url, 'janus-protocol'), () => {});
+  return { handle: await session.attach({ event() {}, hangup() {} }), end: () => session.close() };
+}
+
+/** A socket on which this device says that it is another member. */
+function pretender(url: string, member: number): WebSocket {
+  const socket = new WebSocket(url, 'janus-protocol');
+  const send = socket.send.bind(socket);
+  socket.send = (text) => send(String(text).replace(/"display":"conclave \d+"/, `"display":"conclave ${member}"`));
+  return socket;
+}
+
+/** What a connection received. */
+function inbound(report: RTCStatsReport | undefined): Pick<Seen, 'codecs' | 'decoded' | 'height' | 'heard'> {
+  let [decoded, height, heard] = [0, 0, 0];
+  const codecs = new Set<string>();
+  for (const entry of report?.values() ?? []) {
+    if (entry.type !== 'inbound-rtp') continue;
+    decoded += entry.framesDecoded ?? 0;
+    height = entry.frameHeight ?? height;
+    heard += (entry.totalSamplesReceived ?? 0) - (entry.concealedSamples ?? 0);
+    const codec = report?.get(entry.codecId) as { mimeType?: string } | undefined;
+    if (codec?.mimeType !== undefined) codecs.add(codec.mimeType);
+  }
+  return { codecs: [...codecs].toSorted(), decoded, height, heard };
+}
+
+/** Plays a member's stream: a browser decodes nothing for nobody. */
+function show(member: number, stream: MediaStream): void {
+  const id = `member-${member}`;
+  const video = (document.querySelector<HTMLVideoElement>(`#${id}`) ?? document.body.appendChild(document.createElement('video')));
+  if (video.srcObject === stream) return;
+  Object.assign(video, { id, srcObject: stream });
+  void video.play().catch(() => {});
 }
 
 async function failureOf(attempt: Promise<unknown>): Promise<Failure> {

@@ -21,6 +21,12 @@ const GATEWAY = '10.99.0.254';
 /** A network of its own, on a device without a wire; where the kernel has no such device, an address more on the loopback device. */
 const WAYS = [
   { device: 'conclave0', make: [['link', 'add', 'conclave0', 'type', 'dummy'], ['link', 'set', 'conclave0', 'up']], remove: [['link', 'del', 'conclave0']] },
+  {
+    // Not every kernel has the first kind; of this one, both ends have to be up.
+    device: 'conclave0',
+    make: [['link', 'add', 'conclave0', 'type', 'veth', 'peer', 'name', 'conclave0b'], ['link', 'set', 'conclave0', 'up'], ['link', 'set', 'conclave0b', 'up']],
+    remove: [['link', 'del', 'conclave0']],
+  },
   { device: 'lo', make: [], remove: [['route', 'del', 'default', 'via', GATEWAY], ['addr', 'del', `${EXTRA}/24`, 'dev', 'lo']] },
 ] as const;
 

@@ -36,6 +36,8 @@ export interface OpenOptions {
   readonly before?: () => void;
   /** Where the relay is reached, if not at its own address: it gives pages from elsewhere no token, so they bring one. */
   readonly via?: string;
+  /** More for the address. */
+  readonly query?: string;
   /** How large the window is. */
   readonly viewport?: { readonly width: number; readonly height: number };
 }
@@ -69,13 +71,13 @@ export class Person {
   }
 
   /** Opens the page of a call. */
-  static async open(browser: Browser, relay: Relay, call: string, name: string, { before, via = relay.url, viewport = DESK }: OpenOptions = {}): Promise<Person> {
+  static async open(browser: Browser, relay: Relay, call: string, name: string, { before, via = relay.url, query = '', viewport = DESK }: OpenOptions = {}): Promise<Person> {
     const context = await browser.newContext({ viewport });
     if (before) await context.addInitScript(before);
     await context.addInitScript(rememberConnections);
     const person = new Person(name, context, await context.newPage());
     const token = via === relay.url ? '' : `#token=${relay.token(call, name)}`;
-    await person.page.goto(`${via}/?call=${call}&name=${encodeURIComponent(name)}&small=1${token}`);
+    await person.page.goto(`${via}/?call=${call}&name=${encodeURIComponent(name)}&small=1${query}${token}`);
     return person;
   }
 

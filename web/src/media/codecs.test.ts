@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 
-import { allowedCodecs, keepAllowedCodecs } from './codecs.ts';
+import { allowedCodecs, keepAllowedCodecs, type VideoCodec } from './codecs.ts';
 
 const sdp = (...lines: string[]): string => [...lines, ''].join('\r\n');
 
@@ -36,7 +36,7 @@ const VIDEO = [
 ];
 
 describe('descriptions', () => {
-  test('keep VP8 with its retransmission, and Opus, and nothing else', () => {
+  test('keep what can be protected with its retransmission, and nothing else', () => {
     expect(keepAllowedCodecs(sdp(...SESSION, ...AUDIO, ...VIDEO))).toBe(
       sdp(
         ...SESSION,
@@ -46,13 +46,17 @@ describe('descriptions', () => {
         'a=rtpmap:111 opus/48000/2',
         'a=rtcp-fb:111 transport-cc',
         'a=fmtp:111 minptime=10;useinbandfec=1',
-        'm=video 9 UDP/TLS/RTP/SAVPF 96 97',
+        'm=video 9 UDP/TLS/RTP/SAVPF 96 97 98 99',
         'a=mid:1',
         'a=rtpmap:96 VP8/90000',
         'a=rtcp-fb:96 nack pli',
         'a=rtcp-fb:* transport-cc',
         'a=rtpmap:97 rtx/90000',
         'a=fmtp:97 apt=96',
+        'a=rtpmap:98 VP9/90000',
+        'a=fmtp:98 profile-id=0',
+        'a=rtpmap:99 rtx/90000',
+        'a=fmtp:99 apt=98',
       ),
     );
   });
@@ -63,7 +67,7 @@ describe('descriptions', () => {
   });
 
   test('a section without a codec that can be protected is refused', () => {
-    const video = ['m=video 9 UDP/TLS/RTP/SAVPF 98', 'a=rtpmap:98 VP9/90000'];
+    const video = ['m=video 9 UDP/TLS/RTP/SAVPF 98', 'a=rtpmap:98 H265/90000'];
     expect(() => keepAllowedCodecs(sdp(...SESSION, ...video))).toThrow('no video codec');
     // A static payload type needs no rtpmap to mean something to a browser.
     expect(() => keepAllowedCodecs(sdp(...SESSION, 'm=audio 9 UDP/TLS/RTP/SAVPF 0'))).toThrow('no audio codec');
@@ -87,8 +91,40 @@ describe('descriptions', () => {
   });
 });
 
-test('preferences name the same codecs', () => {
-  const all = ['video/VP8', 'video/rtx', 'video/VP9', 'video/H264', 'video/red'].map((mimeType) => ({ mimeType }));
-  expect(allowedCodecs('video', all).map(({ mimeType }) => mimeType)).toEqual(['video/VP8', 'video/rtx']);
-  expect(allowedCodecs('audio', [{ mimeType: 'audio/opus' }, { mimeType: 'audio/red' }])).toEqual([{ mimeType: 'audio/opus' }]);
+test('H.264 has to be able to split its units, and repairs nothing that is not there', () => {
+  const h264 = [
+    'm=video 9 UDP/TLS/RTP/SAVPF 102 103 104 105 106 107',
+    'a=rtpmap:102 H264/90000',
+    'a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f',
+    'a=rtpmap:103 rtx/90000',
+    'a=fmtp:103 apt=102',
+    'a=rtpmap:104 H264/90000',
+    'a=fmtp:104 level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f',
+    'a=rtpmap:105 rtx/90000',
+    'a=fmtp:105 apt=104',
+    'a=rtpmap:106 H264/90000',
+    'a=rtpmap:107 rtx/90000',
+    'a=fmtp:107 apt=99',
+  ];
+  expect(keepAllowedCodecs(sdp(...SESSION, ...h264))).toBe(sdp(...SESSION, 'm=video 9 UDP/TLS/RTP/SAVPF 102 103', ...h264.slice(1, 5)));
+});
+
+describe('preferences', () => {
+  const all = [
+    { mimeType: 'video/H264', sdpFmtpLine: 'packetization-mode=0' },
+    { mimeType: 'video/H264', sdpFmtpLine: 'profile-level-id=42e01f;packetization-mode=1' },
+    ...['video/AV1', 'video/rtx', 'video/VP9', 'video/red', 'video/VP8', 'video/H265'].map((mimeType) => ({ mimeType })),
+  ];
+  const names = (preferred?: readonly VideoCodec[]): string[] => allowedCodecs('video', all, preferred).map(({ mimeType }) => mimeType.slice(6));
+
+  test('name the same codecs, VP8 first', () => {
+    expect(names()).toEqual(['VP8', 'VP9', 'AV1', 'H264', 'rtx']);
+    expect(allowedCodecs('audio', [{ mimeType: 'audio/red' }, { mimeType: 'audio/opus' }])).toEqual([{ mimeType: 'audio/opus' }]);
+  });
+
+  test('follow what the application asks for, and keep the others behind it', () => {
+    expect(names(['av1', 'vp9'])).toEqual(['AV1', 'VP9', 'VP8', 'H264', 'rtx']);
+    // From JavaScript anything can come.
+    expect(names(['h265' as VideoCodec])).toEqual(['VP8', 'VP9', 'AV1', 'H264', 'rtx']);
+  });
 });

@@ -8,13 +8,38 @@ import { ConclaveError } from '../errors.ts';
 /** A kind of media. */
 export type Kind = 'audio' | 'video';
 
-/** Codec names as they stand in `a=rtpmap`, in lower case. `rtx` carries copies of sealed packets of another codec. */
-const CODECS: Record<Kind, readonly string[]> = { audio: ['opus'], video: ['vp8', 'rtx'] };
+/** A codec of pictures that can be protected. */
+export type VideoCodec = 'vp8' | 'vp9' | 'av1' | 'h264';
 
-/** What `setCodecPreferences` of a transceiver should be told; empty when the browser has none of them. */
-export function allowedCodecs<T extends { mimeType: string }>(kind: Kind, all: readonly T[]): T[] {
-  const names = new Set(CODECS[kind].map((name) => `${kind}/${name}`));
-  return all.filter(({ mimeType }) => names.has(mimeType.toLowerCase()));
+/**
+ * Names as they stand in `a=rtpmap`, in lower case, in the order in which they are offered. VP8 is first: every browser has it,
+ * and every SFU can read its clear bytes.
+ */
+const CODECS: Record<Kind, readonly string[]> = { audio: ['opus'], video: ['vp8', 'vp9', 'av1', 'h264'] satisfies VideoCodec[] };
+/** Carries copies of sealed packets of another codec. */
+const REPAIR = 'rtx';
+/** Without this every NAL unit has to fit into one packet, which a sealed frame does not. */
+const H264_MODE = /(?:^|[; ])packetization-mode=1(?:;|$)/;
+
+/** What `setCodecPreferences` takes and `getCapabilities` gives. */
+interface Capability {
+  readonly mimeType: string;
+  readonly sdpFmtpLine?: string;
+}
+
+/**
+ * What `setCodecPreferences` of a transceiver should be told: `preferred` first, in its order, then the others; empty when
+ * the browser has none of them.
+ */
+export function allowedCodecs<T extends Capability>(kind: Kind, all: readonly T[], preferred: readonly VideoCodec[] = []): T[] {
+  const order = [...new Set<string>(kind === 'video' ? [...preferred, ...CODECS.video] : CODECS.audio), REPAIR];
+  const rank = ({ mimeType }: T): number => order.indexOf(mimeType.toLowerCase().slice(kind.length + 1));
+  const isAllowed = (codec: T): boolean => isProtectable(kind, codec.mimeType.toLowerCase().slice(kind.length + 1), codec.sdpFmtpLine);
+  return all.filter((codec) => isAllowed(codec) || rank(codec) === order.length - 1).toSorted((a, b) => rank(a) - rank(b));
+}
+
+function isProtectable(kind: Kind, name: string, parameters: string | undefined): boolean {
+  return CODECS[kind].includes(name) && (name !== 'h264' || H264_MODE.test(parameters ?? ''));
 }
 
 /**
@@ -51,17 +76,15 @@ function filterSection(section: string): string {
 
 function allowedPayloads(kind: Kind, lines: readonly string[]): Set<string> {
   const names = new Map<string, string>();
-  const repairs = new Map<string, string>();
+  const parameters = new Map<string, string>();
   for (const line of lines) {
     const [, payload, name] = /^a=rtpmap:(\d+) ([^/]+)\//.exec(line) ?? [];
     if (payload !== undefined && name !== undefined) names.set(payload, name.toLowerCase());
-    const [, repair, of] = /^a=fmtp:(\d+) (?:.*;)?\s*apt=(\d+)/.exec(line) ?? [];
-    if (repair !== undefined && of !== undefined) repairs.set(repair, of);
+    const [, of, text] = /^a=fmtp:(\d+) (.*)$/.exec(line) ?? [];
+    if (of !== undefined && text !== undefined) parameters.set(of, text);
   }
-  const isAllowed = (payload: string): boolean => {
-    const name = names.get(payload);
-    if (name === undefined || !CODECS[kind].includes(name)) return false;
-    return name !== 'rtx' || names.get(repairs.get(payload) ?? '') === CODECS[kind][0];
-  };
-  return new Set([...names.keys()].filter(isAllowed));
+  const isMedia = (payload: string): boolean => isProtectable(kind, names.get(payload) ?? '', parameters.get(payload));
+  const repaired = (payload: string): string => /(?:^|[; ])apt=(\d+)/.exec(parameters.get(payload) ?? '')?.[1] ?? '';
+  const isRepair = (payload: string): boolean => kind === 'video' && names.get(payload) === REPAIR && isMedia(repaired(payload));
+  return new Set([...names.keys()].filter((payload) => isMedia(payload) || isRepair(payload)));
 }

@@ -7,8 +7,8 @@ import type { Call } from '../call.ts';
 import { Emitter } from '../emitter.ts';
 import { ConclaveError } from '../errors.ts';
 import type { LinkState } from '../events.ts';
-import type { Kind } from './codecs.ts';
-import { Outbox, type To } from './outbox.ts';
+import type { Kind, VideoCodec } from './codecs.ts';
+import { Mailbox } from './mailbox.ts';
 import { Peer, type PeerView } from './peer.ts';
 import { decodeSignals, type Sends, type Signal } from './signals.ts';
 
@@ -16,6 +16,8 @@ import { decodeSignals, type Sends, type Signal } from './signals.ts';
 export interface MeshOptions {
   /** Its first audio and first video track are sent. */
   readonly stream?: MediaStream | null;
+  /** The codecs in which this device likes to be sent pictures, best first; the others follow. @default VP8, VP9, AV1, H.264 */
+  readonly codecs?: readonly VideoCodec[];
 }
 
 /** Everything that {@link Mesh.on} can listen to. */
@@ -47,11 +49,11 @@ interface Entry {
 /** The mesh of one call. */
 export class Mesh extends Emitter<MeshEvents> {
   readonly #call: Call;
+  readonly #codecs: readonly VideoCodec[];
   readonly #tracks: Record<Kind, MediaStreamTrack | null>;
   readonly #entries = new Map<number, Entry>();
-  readonly #outbox = new Outbox();
+  readonly #mailbox: Mailbox;
   readonly #unsubscribe: (() => void)[];
-  #timer: ReturnType<typeof setTimeout> | undefined;
   #secondHello: ReturnType<typeof setTimeout> | undefined;
   #started = false;
   #closed = false;
@@ -59,6 +61,8 @@ export class Mesh extends Emitter<MeshEvents> {
   constructor(call: Call, options: MeshOptions = {}) {
     super();
     this.#call = call;
+    this.#codecs = options.codecs ?? [];
+    this.#mailbox = new Mailbox(call, (error) => this.emit('error', error));
     this.#tracks = {
       audio: options.stream?.getAudioTracks()[0] ?? null,
       video: options.stream?.getVideoTracks()[0] ?? null,
@@ -84,7 +88,7 @@ export class Mesh extends Emitter<MeshEvents> {
   setTrack(kind: Kind, track: MediaStreamTrack | null): void {
     this.#tracks[kind] = track;
     for (const { peer } of this.#entries.values()) peer?.setTrack(kind, track);
-    if (this.#started && this.#entries.size > 0) this.#send('all', { type: 'sends', sends: this.#sends() }, true);
+    if (this.#started && this.#entries.size > 0) this.#mailbox.send('all', { type: 'sends', sends: this.#sends() }, true);
   }
 
   /** What WebRTC counted on the connection to a member. */
@@ -96,7 +100,7 @@ export class Mesh extends Emitter<MeshEvents> {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#mailbox.close();
     clearTimeout(this.#secondHello);
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     for (const joined of this.#entries.keys()) this.#remove(joined);
@@ -121,10 +125,10 @@ export class Mesh extends Emitter<MeshEvents> {
   #start(): void {
     if (this.#started) return;
     this.#started = true;
-    const hello = (): void => this.#send('all', { type: 'hello', sends: this.#sends() }, true);
+    const hello = (): void => this.#mailbox.send('all', { type: 'hello', sends: this.#sends() }, true);
     hello();
     this.#secondHello = setTimeout(() => {
-      const silent = this.#call.members.some(({ joined, role }) => role === 'member' && !this.#isKnown(joined));
+      const silent = this.#call.members.some(({ joined, role }) => role !== 'lead_bot' && !this.#isKnown(joined));
       if (silent) hello();
     }, SECOND_HELLO);
   }
@@ -166,7 +170,7 @@ export class Mesh extends Emitter<MeshEvents> {
     this.#setSends(from, sends);
     if (!this.#initiates(from)) {
       // The other came first and has only now a mesh: it needs to hear of this one.
-      if (!known) this.#send(from, { type: 'hello', sends: this.#sends() }, true);
+      if (!known) this.#mailbox.send(from, { type: 'hello', sends: this.#sends() }, true);
     } else if (!known?.peer) {
       this.#connect(from, 0);
     } else if (again && this.#mayRenew(known)) {
@@ -212,12 +216,13 @@ export class Mesh extends Emitter<MeshEvents> {
       n,
       initiator: this.#initiates(joined),
       tracks: this.#tracks,
-      send: (signal) => this.#send(joined, signal, signal.type === 'description'),
+      codecs: this.#codecs,
+      send: (signal) => this.#mailbox.send(joined, signal, signal.type === 'description'),
       changed: () => this.#follow(joined, peer),
       error: (error) => this.emit('error', error),
     });
     entry.peer = peer;
-    this.#send(joined, { type: 'sends', sends: this.#sends() }, false);
+    this.#mailbox.send(joined, { type: 'sends', sends: this.#sends() }, false);
     this.#changed(entry);
   }
 
@@ -236,7 +241,7 @@ export class Mesh extends Emitter<MeshEvents> {
     entry.rebuilds += 1;
     if (entry.rebuilds > REBUILDS) this.emit('error', new ConclaveError('connection_failed', { member: joined }));
     else if (this.#initiates(joined)) this.#connect(joined, peer.n + 1);
-    else this.#send(joined, { type: 'hello', sends: this.#sends(), again: true }, true);
+    else this.#mailbox.send(joined, { type: 'hello', sends: this.#sends(), again: true }, true);
   }
 
   /** Media went past the worker: this connection is not made again. */
@@ -251,7 +256,7 @@ export class Mesh extends Emitter<MeshEvents> {
     const entry = this.#entries.get(joined);
     if (!entry) return;
     this.#entries.delete(joined);
-    this.#outbox.drop(joined);
+    this.#mailbox.drop(joined);
     entry.peer?.close();
     this.emit('gone', joined);
   }
@@ -266,24 +271,6 @@ export class Mesh extends Emitter<MeshEvents> {
 
   #sends(): Sends {
     return { audio: this.#tracks.audio !== null, video: this.#tracks.video !== null };
-  }
-
-  #send(to: To, signal: Signal, urgent: boolean): void {
-    this.#outbox.add(performance.now(), to, signal, urgent);
-    this.#flush();
-  }
-
-  #flush(): void {
-    if (this.#closed) return;
-    for (const { to, payload } of this.#outbox.take(performance.now())) {
-      this.#call.signal(payload, to === 'all' ? undefined : to).catch((error: unknown) => {
-        // Who left meanwhile needs no signal; everything else is told.
-        if (error instanceof ConclaveError && error.code !== 'unknown_member') this.emit('error', error);
-      });
-    }
-    clearTimeout(this.#timer);
-    const due = this.#outbox.due(performance.now());
-    if (due !== undefined) this.#timer = setTimeout(() => this.#flush(), Math.max(0, due - performance.now()));
   }
 }
 

@@ -5,7 +5,7 @@ import type { Signal } from './signals.ts';
 
 type Negotiable = Extract<Signal, { type: 'description' | 'candidates' }>;
 
-const SDP = 'v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 98\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:98 VP9/90000\r\n';
+const SDP = 'v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 98\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:98 H265/90000\r\n';
 
 /** The signalling states of W3C WebRTC 1.0, section 4.3.2, and nothing else of a connection. */
 class FakeConnection implements Connection {
@@ -123,14 +123,14 @@ describe('perfect negotiation', () => {
   test('other codecs leave neither way', async () => {
     const [impolite, polite] = [end(false), end(true)];
     await impolite.negotiation.offer();
-    expect(impolite.wire.map((signal) => signal.type === 'description' && signal.sdp.includes('VP9'))).toEqual([false]);
+    expect(impolite.wire.map((signal) => signal.type === 'description' && signal.sdp.includes('H265'))).toEqual([false]);
     await polite.negotiation.receive({ type: 'description', n: 0, kind: 'offer', sdp: SDP });
-    expect(polite.connection.remoteDescription?.sdp).not.toContain('VP9');
+    expect(polite.connection.remoteDescription?.sdp).not.toContain('H265');
   });
 
   test('a description that cannot be used is the sender’s fault, and the next one is taken', async () => {
     const polite = end(true);
-    const bad = { type: 'description', n: 0, kind: 'offer', sdp: 'v=0\r\nm=video 9 X 98\r\na=rtpmap:98 VP9/90000\r\n' } as const;
+    const bad = { type: 'description', n: 0, kind: 'offer', sdp: 'v=0\r\nm=video 9 X 98\r\na=rtpmap:98 H265/90000\r\n' } as const;
     await expect(polite.negotiation.receive(bad)).rejects.toMatchObject({ code: 'bad_signal' });
     await polite.negotiation.receive({ type: 'description', n: 0, kind: 'offer', sdp: SDP });
     expect(polite.connection.agreed).toBe(1);

@@ -2,7 +2,8 @@
 
 import type { Call } from '../call.ts';
 import { ConclaveError } from '../errors.ts';
-import { allowedCodecs, type Kind } from './codecs.ts';
+import { allowedCodecs, type Kind, type VideoCodec } from './codecs.ts';
+import { gathered } from './gathering.ts';
 import { Negotiation } from './negotiation.ts';
 import type { Sends, Signal } from './signals.ts';
 
@@ -36,14 +37,14 @@ export interface PeerOptions {
   /** Makes the transceivers and the first offer, and does not give way. */
   readonly initiator: boolean;
   readonly tracks: Readonly<Record<Kind, MediaStreamTrack | null>>;
+  /** Best first. */
+  readonly codecs: readonly VideoCodec[];
   send(signal: Signal): void;
   /** The state changed. */
   changed(): void;
   error(error: ConclaveError): void;
 }
 
-/** How long candidates are waited for, so that most travel in the description. */
-const GATHER_TIME = 50;
 /** A connection that is not there after so long is tried again. */
 const CONNECT_TIME = 8000;
 /** A lost connection may come back by itself for so long before ICE starts anew. */
@@ -167,7 +168,7 @@ export class Peer {
   }
 
   #preferCodecs(kind: Kind, transceiver: RTCRtpTransceiver): void {
-    const codecs = allowedCodecs(kind, RTCRtpReceiver.getCapabilities(kind)?.codecs ?? []);
+    const codecs = allowedCodecs(kind, RTCRtpReceiver.getCapabilities(kind)?.codecs ?? [], this.#options.codecs);
     // Where this is missing, the filter over descriptions does it alone.
     transceiver.setCodecPreferences?.(codecs);
   }
@@ -222,22 +223,6 @@ export class Peer {
     this.#state = state;
     this.#options.changed();
   }
-}
-
-function gathered(connection: RTCPeerConnection): Promise<void> {
-  if (connection.iceGatheringState === 'complete') return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      connection.removeEventListener('icegatheringstatechange', check);
-      resolve();
-    };
-    const check = (): void => {
-      if (connection.iceGatheringState === 'complete') done();
-    };
-    const timer = setTimeout(done, GATHER_TIME);
-    connection.addEventListener('icegatheringstatechange', check);
-  });
 }
 
 function withMember(error: unknown, member: number): ConclaveError {

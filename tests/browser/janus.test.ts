@@ -1,0 +1,197 @@
+/** Through a real SFU that takes encrypted media only: three pages see and hear each other, and the server nobody. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import type { Seen } from './laboratory/laboratory.ts';
+import { Janus, janusProblem } from './lib/janus.ts';
+import { openBrowser, Person } from './lib/page.ts';
+import { pause, Relay, say, until } from './lib/programs.ts';
+import { recordedVideo, type RecordedFrame } from './lib/recording.ts';
+
+const CODECS = ['vp8', 'vp9', 'av1', 'h264'] as const;
+
+const { problem, undo } = janusProblem();
+if (problem !== undefined) say(`\nSKIPPED, all of it: calls through Janus: ${problem}`);
+
+interface Lab {
+  readonly page: Page;
+  readonly joined: number;
+}
+
+describe.skipIf(problem !== undefined)('through Janus', () => {
+  let relay: Relay;
+  let browser: Browser;
+  let janus: Janus;
+
+  beforeAll(async () => {
+    relay = await Relay.start();
+    browser = await openBrowser();
+    janus = await Janus.start();
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await janus?.stop();
+    await relay?.stop();
+    undo();
+  });
+
+  async function laboratory(call: string, user: string): Promise<Lab> {
+    const page = await (await browser.newContext()).newPage();
+    await page.goto(`${relay.url}/laboratory/laboratory.html`);
+    const joined = await page.evaluate((args) => window.laboratory.join(...args), [call, user, relay.token(call, user)] as const);
+    return { page, joined };
+  }
+
+  async function three(call: string): Promise<Lab[]> {
+    const all = [];
+    for (const user of ['Ana', 'Ben', 'Cleo']) all.push(await laboratory(call, user));
+    for (const { page } of all) await until('three in the roster', 5000, async () => (await page.evaluate(() => window.laboratory.roster())) === 3);
+    return all;
+  }
+
+  type Entry = Parameters<Window['laboratory']['enterRoom']>[0];
+  const enter = ({ page }: Lab, room: number, more: Partial<Entry> = {}): Promise<void> =>
+    page.evaluate((options) => window.laboratory.enterRoom(options), { url: janus.url, room, codec: 'vp8', create: true, ...more } as const satisfies Entry);
+  const seen = ({ page }: Lab): Promise<Seen[]> => page.evaluate(() => window.laboratory.seen());
+  const errors = ({ page }: Lab): Promise<readonly string[]> => page.evaluate(() => window.laboratory.roomErrors);
+
+  test('three pages, every codec that it carries', async () => {
+    const people = await three('codecs');
+    say('\nThrough Janus, three pages, 4 s after the first picture; per page, of both others together:');
+    for (const [i, codec] of CODECS.entries()) {
+      for (const person of people) await enter(person, 100 + i, { codec });
+      for (const person of people) {
+        await until(`pictures in ${codec}, seeing ${JSON.stringify(await seen(person))} ${(await errors(person)).join()}`, 25_000, async () => {
+          const others = await seen(person);
+          return others.length === 2 && others.every(({ decoded }) => decoded > 0);
+        });
+      }
+      await pause(4000);
+      for (const [j, person] of people.entries()) {
+        const others = await seen(person);
+        const sum = (of: 'decoded' | 'heard' | 'undecryptable' | 'refused' | 'keyless'): number => others.reduce((total, other) => total + other[of], 0);
+        say(`  ${codec.toUpperCase().padEnd(4)} page ${j + 1}: ${sum('decoded')} pictures decoded, ${sum('heard')} samples heard, ${sum('undecryptable')} undecryptable, ${sum('refused')} refused`);
+        for (const other of others) {
+          expect(other.codecs).toEqual(['audio/opus', `video/${codec.toUpperCase()}`]);
+          expect(other.decoded).toBeGreaterThan(20);
+          expect(other.heard).toBeGreaterThan(48_000);
+          expect([other.undecryptable, other.refused, other.keyless]).toEqual([0, 0, 0]);
+        }
+        expect(await errors(person)).toEqual([]);
+      }
+      for (const { page } of people) await page.evaluate(() => window.laboratory.leaveRoom());
+    }
+    for (const { page } of people) await page.close();
+  });
+
+  test('layers of a simulcast picture are switched without a frame that does not open', async () => {
+    const [ana, ben, cleo] = (await three('layers')) as [Lab, Lab, Lab];
+    await enter(ana, 200, { simulcast: true });
+    for (const person of [ben, cleo]) await enter(person, 200);
+    const ofAna = async (person: Lab): Promise<Seen | undefined> => (await seen(person)).find(({ member }) => member === ana.joined);
+    await until('the largest layer', 30_000, async () => ((await ofAna(ben))?.height ?? 0) === 540);
+    const heights: number[] = [];
+    for (const layer of [0, 2, 1, 0, 1, 2] as const) {
+      await ben.page.evaluate((args) => window.laboratory.setLayer(...args), [ana.joined, layer] as const);
+      const wanted = 540 / 2 ** (2 - layer);
+      await until(`layer ${layer}`, 15_000, async () => (await ofAna(ben))?.height === wanted);
+      const before = (await ofAna(ben))?.decoded ?? 0;
+      await until(`pictures in layer ${layer}`, 10_000, async () => ((await ofAna(ben))?.decoded ?? 0) > before + 10);
+      heights.push((await ofAna(ben))?.height ?? 0);
+    }
+    const [mine, other] = [await ofAna(ben), await ofAna(cleo)];
+    say(`\nSimulcast through Janus: heights ${heights.join(', ')} in turn; ${mine?.decoded} pictures decoded, ${mine?.undecryptable} undecryptable, ${mine?.refused} refused`);
+    expect(heights).toEqual([135, 540, 270, 135, 270, 540]);
+    for (const one of [mine, other]) expect([one?.undecryptable, one?.refused, one?.keyless]).toEqual([0, 0, 0]);
+    for (const { page } of [ana, ben, cleo]) await page.close();
+  });
+
+  test('a page of another call decodes nothing, nor does anybody of a feed that claims to be somebody else', async () => {
+    const [mine, other] = [await three('mine'), await three('other')];
+    const [[ana, ben], [, , eve]] = [mine, other] as [[Lab, Lab, Lab], [Lab, Lab, Lab]];
+    await enter(ana, 300);
+    // Eve’s call has somebody with Ana’s order number, on the same seat, in the same epoch.
+    await enter(eve, 300);
+    // Ben says that he is Cleo: the server passes it on, and no key of hers opens what he sends.
+    await enter(ben, 300, { pose: ben.joined + 1 });
+    const [outside, posed] = [eve, ana];
+    await until('frames', 20_000, async () => (await seen(outside)).some(({ undecryptable }) => undecryptable > 20));
+    await until('frames of the pretender', 20_000, async () => (await seen(posed)).some(({ refused }) => refused > 20));
+    const ofAna = (await seen(outside)).find(({ member }) => member === ana.joined);
+    const ofCleo = (await seen(posed)).find(({ member }) => member === ben.joined + 1);
+    say(`\nA page of another call, of Ana: ${ofAna?.decoded} pictures decoded, ${ofAna?.heard} samples heard, ${ofAna?.undecryptable} frames did not open`);
+    say(`A feed that claims to be somebody else: ${ofCleo?.decoded} pictures decoded, ${ofCleo?.heard} samples heard, ${ofCleo?.refused} frames refused`);
+    for (const one of [ofAna, ofCleo]) expect([one?.decoded, one?.heard, one?.opened]).toEqual([0, 0, 0]);
+    for (const { page } of [...mine, ...other]) await page.close();
+  });
+
+  test('what the server records cannot be decoded', async () => {
+    const folder = mkdtempSync(`${tmpdir()}/conclave-recording-`);
+    try {
+      const [ana, ben, cleo] = (await three('recorded')) as [Lab, Lab, Lab];
+      const make = (room: number, sealed: boolean): Promise<void> =>
+        cleo.page.evaluate((options) => window.laboratory.makeRoom(options), { url: janus.url, room, folder: `${folder}/${room}`, sealed });
+      await make(401, true);
+      await make(402, false);
+      for (const person of [ana, ben]) await enter(person, 401, { create: false });
+      await until('both decoding', 20_000, async () => (await Promise.all([ana, ben].map(seen))).every(([other]) => (other?.decoded ?? 0) > 60));
+      // The control: a camera in clear, by WebRTC alone, recorded in the same way.
+      await cleo.page.evaluate((options) => window.laboratory.publishClear(options), { url: janus.url, room: 402 });
+      await pause(6000);
+      const live = await Promise.all([ana, ben].map(seen));
+      for (const { page } of [ana, ben, cleo]) await page.close();
+      // The server finishes its files.
+      await pause(1500);
+      const [closed, open] = [await decodable(`${folder}/401`), await decodable(`${folder}/402`)];
+      say('');
+      say(`Janus’ recording of a sealed room: ${closed.frames} frames in ${closed.files} files, ${closed.pictures} pictures decoded (the two members decoded ${live.flat().map(({ decoded }) => decoded).join(' and ')})`);
+      say(`Janus’ recording of a clear camera: ${open.frames} frames in ${open.files} files, ${open.pictures} pictures decoded`);
+      expect([closed.files >= 2, open.files]).toEqual([true, 1]);
+      expect(open.pictures).toBeGreaterThan(40);
+      expect(closed.frames).toBeGreaterThan(60);
+      expect(closed.pictures).toBe(0);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  /** What a browser's decoder makes of a recording: it starts anew at every key frame, however often it gives up. */
+  async function decodable(folder: string): Promise<{ files: number; frames: number; pictures: number }> {
+    const recordings = recordedVideo(folder);
+    const page = await (await browser.newContext()).newPage();
+    await page.goto(`${relay.url}/laboratory/laboratory.html`);
+    let pictures = 0;
+    for (const frames of recordings) {
+      const packed = frames.map(({ key, bytes }: RecordedFrame) => ({ key, data: bytes.toString('base64') }));
+      pictures += await page.evaluate((of) => window.laboratory.decode(of), packed);
+    }
+    await page.close();
+    return { files: recordings.length, frames: recordings.flat().length, pictures };
+  }
+
+  test('the real page, switched to the media server', async () => {
+    const people: Person[] = [];
+    for (const name of ['Ana', 'Ben', 'Cleo']) people.push(await Person.join(browser, relay, 'page', name, { query: `&sfu=janus&janus=${encodeURIComponent(janus.url)}` }));
+    for (const person of people) await person.decrypts(2);
+    await pause(3000);
+    say('');
+    for (const person of people) {
+      const { decoded, undecryptable } = await person.counted();
+      say(`  ${person.name}’s page through Janus: ${decoded} pictures decoded, ${undecryptable} undecryptable`);
+      expect(decoded).toBeGreaterThan(40);
+      expect(undecryptable).toBe(0);
+      expect(person.complaints).toEqual([]);
+    }
+    const [ana, ben, cleo] = people as [Person, Person, Person];
+    await cleo.close();
+    await until('Cleo gone', 10_000, async () => (await ana.others()).length === 1);
+    // What somebody shows is said through the call, as in a mesh.
+    await ben.press('Turn camera off');
+    await until('the camera off in words', 5000, async () => (await ana.page.locator('.tile', { hasText: 'Ben' }).locator('video:not(.unseen)').count()) === 0);
+    for (const person of [ana, ben]) await person.close();
+  });
+});
