@@ -14,6 +14,7 @@ pub mod kid;
 pub mod opener;
 pub mod sealer;
 
+mod cipher;
 mod epochs;
 mod held;
 

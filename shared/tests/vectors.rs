@@ -24,12 +24,7 @@ use conclave_shared::{
 use hkdf::Hkdf;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sframe::{
-    CipherSuite,
-    frame::{EncryptedFrameView, MediaFrameView, SingleUseCounter},
-    header::SframeHeader,
-    key::{DecryptionKey, EncryptionKey},
-};
+use sframe::header::SframeHeader;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
@@ -69,7 +64,6 @@ fn key(name: &str) -> Ed25519Key {
 #[derive(Deserialize)]
 struct Rfc {
     headers: Vec<RfcHeader>,
-    frames: Vec<RfcFrame>,
 }
 
 #[derive(Deserialize)]
@@ -77,17 +71,6 @@ struct RfcHeader {
     kid: String,
     counter: String,
     header: String,
-}
-
-#[derive(Deserialize)]
-struct RfcFrame {
-    suite: u16,
-    kid: String,
-    counter: String,
-    base_key: String,
-    metadata: String,
-    plain: String,
-    sealed: String,
 }
 
 fn rfc() -> Rfc {
@@ -111,31 +94,6 @@ fn headers_of_rfc_9605_are_read_and_written() {
             Err(error) => assert_eq!((read, kid >> 24 == 0), (Err(error), false), "{header}"),
         }
         assert_eq!(Header::read(&bytes[..bytes.len() - 1]), Err(HeaderError::Truncated), "{header}");
-    }
-}
-
-#[test]
-fn frames_of_rfc_9605_are_sealed_and_opened() {
-    let frames = rfc().frames;
-    assert_eq!(frames.len(), 2);
-    for RfcFrame { suite, kid, counter, base_key, metadata, plain, sealed } in &frames {
-        let suite = match suite {
-            4 => CipherSuite::AesGcm128Sha256,
-            5 => CipherSuite::AesGcm256Sha512,
-            other => panic!("suite {other}"),
-        };
-        let (kid, base_key, metadata) = (number(kid), unhex(base_key), unhex(metadata));
-        let (plain, sealed) = (unhex(plain), unhex(sealed));
-        let mut counter = SingleUseCounter::new(number(counter));
-
-        let view = MediaFrameView::try_with_meta_data(&mut counter, &plain, &metadata).expect("a counter");
-        let sealing = EncryptionKey::derive_from(suite, kid, &base_key).expect("a key");
-        let ours = view.encrypt(&sealing).expect("sealed");
-        assert_eq!(EncryptedFrameView::from(&ours).sframe_cipher_text(), sealed);
-
-        let view = EncryptedFrameView::try_with_meta_data(&sealed, &metadata).expect("a header");
-        let opening = DecryptionKey::derive_from(suite, kid, &base_key).expect("a key");
-        assert_eq!(view.decrypt(&opening).expect("opened").payload(), plain);
     }
 }
 

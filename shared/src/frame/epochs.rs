@@ -1,7 +1,7 @@
 //! The live epochs and all keys made of them. Dropping an epoch drops its keys, counters and replay windows with it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -109,11 +109,13 @@ impl Epochs {
             return Err(if past { Missing::Past } else { Missing::Ahead });
         };
         let sender = live.senders.get(&kid.seat()).ok_or(Missing::NotASender)?;
-        if !live.opening.contains_key(&kid.seat()) {
-            // The library derives for every suite it has: this error does not happen, and would drop the frame.
-            let key = OpeningKey::derive(&live.media, kid, sender).ok_or(Missing::NotASender)?;
-            live.opening.insert(kid.seat(), key);
+        match live.opening.entry(kid.seat()) {
+            Entry::Occupied(key) => Ok(key.into_mut()),
+            Entry::Vacant(place) => {
+                // The library derives for every suite it has: this error does not happen, and would drop the frame.
+                let key = OpeningKey::derive(&live.media, kid, sender).ok_or(Missing::NotASender)?;
+                Ok(place.insert(key))
+            }
         }
-        live.opening.get_mut(&kid.seat()).ok_or(Missing::NotASender)
     }
 }

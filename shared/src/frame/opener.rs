@@ -1,24 +1,26 @@
 //! Opening the frames of others.
 //!
 //! Every check that costs nothing comes before the one that costs: a frame is cut by its codec's rule, its header is
-//! read, its seat compared with the receiver it came through, its epoch looked up, its counter held against the replay
-//! window. Only then is it decrypted, under the one key that its key id names, and only then is its counter recorded.
+//! read, its seat compared with the receiver it came through, its epoch looked up. Only then is it decrypted, under the one
+//! key that its key id names, and only when that succeeds is its counter recorded.
+//!
+//! Networks deliver frames twice: a retransmission overtakes its packet, padding repeats an old one. Such a copy is
+//! authentic and its counter was seen. Whatever is not authentic is an attack, or damage, whatever counter it names.
 
 use serde::{Serialize, Serializer};
 use sframe::{
-    frame::{
-        EncryptedFrameView,
-        validation::{
-            FrameValidation, ReplayAttackProtection, ReplayAttackProtectionError, Tolerance, UnvalidatedFrame,
-        },
+    crypto::DecryptionBufferView,
+    frame::validation::{
+        FrameValidation, ReplayAttackProtection, ReplayAttackProtectionError, Tolerance, UnvalidatedFrame,
     },
-    key::DecryptionKey,
+    header::SframeHeader,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 use super::{
     KEY_LENGTH, SUITE,
+    cipher::{DecryptionKey, TAG},
     clear_bytes::{Codec, FrameError, Unwrapped},
     epochs::{Epochs, Missing},
     held::{Held, HeldFrame},
@@ -66,10 +68,10 @@ pub enum OpenError {
     /// It waited and its key did not come.
     #[error("its key did not come in time")]
     TimedOut,
-    /// It was opened before. Browsers deliver some frames twice, so this alone is no attack.
+    /// It is authentic and was opened before. Networks deliver some frames twice, so this alone is no attack.
     #[error("the frame was opened before")]
     Duplicate,
-    /// It lies further back than the replay window.
+    /// It is authentic and lies further back than the replay window.
     #[error("the frame is older than the replay window")]
     TooOld,
     /// It does not open under the one key that it names: a wrong key, or a byte was changed.
@@ -86,7 +88,7 @@ pub struct SeatStats {
     pub undecryptable: u64,
     /// Had to wait for their key; each of them counts once more for what became of it.
     pub held: u64,
-    /// Came a second time.
+    /// Copies of frames that came before, each of them authentic.
     pub duplicates: u64,
     /// Of an epoch that is over or began before this device came, or older than the replay window.
     pub late: u64,
@@ -206,6 +208,8 @@ impl Opener {
 pub(super) struct OpeningKey {
     key: DecryptionKey,
     window: ReplayAttackProtection,
+    /// What is authenticated of a frame, kept so that no frame has to allocate it.
+    authenticated: Vec<u8>,
 }
 
 impl OpeningKey {
@@ -214,21 +218,48 @@ impl OpeningKey {
         let base = media.sender::<KEY_LENGTH>(kid.seat(), sender);
         let key = DecryptionKey::derive_from(SUITE, kid, base.expose()).ok()?;
         let window = ReplayAttackProtection::new(kid.into(), Tolerance::try_new(limits::REPLAY_WINDOW).ok()?);
-        Some(Self { key, window })
+        Some(Self { key, window, authenticated: Vec::new() })
     }
 
-    fn open(&mut self, sealed: &EncryptedFrameView<'_>) -> Result<Vec<u8>, OpenError> {
-        let screened = self.window.screen(UnvalidatedFrame::new(sealed.header(), sealed.meta_data()));
-        let token = screened.map_err(|error| match error {
+    /// Opens a frame whose counter is new. One whose counter is not is opened too, to tell a copy from an attack.
+    fn open(&mut self, sealed: &Sealed<'_>) -> Result<Vec<u8>, OpenError> {
+        let header = SframeHeader::new(sealed.header.kid.into(), sealed.header.counter);
+        let screened = self.window.screen(UnvalidatedFrame::new(&header, sealed.clear)).map_err(|error| match error {
             ReplayAttackProtectionError::DuplicatedFrame { .. } => OpenError::Duplicate,
             ReplayAttackProtectionError::CounterTooOld { .. } => OpenError::TooOld,
             ReplayAttackProtectionError::KeyIdMismatch { .. } => OpenError::Undecryptable,
-        })?;
-        let mut plain = Vec::new();
-        sealed.decrypt_into(&self.key, &mut plain).map_err(|_| OpenError::Undecryptable)?;
-        self.window.record(token);
+        });
+        let plain = self.decrypt(sealed).ok_or(OpenError::Undecryptable)?;
+        self.window.record(screened?);
         Ok(plain)
     }
+
+    /// The plain frame; `None` when it is not authentic. Laid out here rather than by the crate's frames, which move what
+    /// they decrypted.
+    fn decrypt(&mut self, sealed: &Sealed<'_>) -> Option<Vec<u8>> {
+        let (header, encrypted) = sealed.sframe.split_at_checked(sealed.header.length)?;
+        self.authenticated.clear();
+        self.authenticated.extend_from_slice(header);
+        self.authenticated.extend_from_slice(sealed.clear);
+
+        let kept = if sealed.codec.keeps_clear_bytes() { sealed.clear } else { &[] };
+        let mut plain = Vec::with_capacity(kept.len() + encrypted.len());
+        plain.extend_from_slice(kept);
+        plain.extend_from_slice(encrypted);
+        let view = DecryptionBufferView { aad: &mut self.authenticated, data: plain.get_mut(kept.len()..)? };
+        self.key.decrypt(view, sealed.header.counter).ok()?;
+        plain.truncate(plain.len() - TAG);
+        Some(plain)
+    }
+}
+
+/// A sealed frame, as its codec's rule takes it apart.
+struct Sealed<'a> {
+    codec: Codec,
+    clear: &'a [u8],
+    sframe: &'a [u8],
+    /// What is read at the beginning of `sframe`.
+    header: Header,
 }
 
 /// Why a frame was not opened now.
@@ -247,22 +278,15 @@ impl<E: Into<OpenError>> From<E> for Refused {
 
 fn open(epochs: &mut Epochs, from: Seat, codec: Codec, frame: &[u8]) -> Result<Vec<u8>, Refused> {
     let Unwrapped { clear, sframe } = codec.unwrap(frame)?;
-    let sealed = EncryptedFrameView::try_with_meta_data(&sframe, &clear).map_err(|_| HeaderError::Truncated)?;
-    let header = Header::of(sealed.header())?;
-    if sealed.cipher_text().len() < SUITE.auth_tag_len() {
+    let header = Header::read(&sframe)?;
+    if sframe.len() < header.length + TAG {
         return Err(HeaderError::Truncated.into());
     }
     if header.kid.seat() != from {
         return Err(OpenError::WrongSeat(header.kid.seat()).into());
     }
     match epochs.opening(header.kid) {
-        Ok(key) => {
-            let mut plain = key.open(&sealed)?;
-            if !codec.keeps_clear_bytes() {
-                plain.drain(..clear.len());
-            }
-            Ok(plain)
-        }
+        Ok(key) => Ok(key.open(&Sealed { codec, clear: &clear, sframe: &sframe, header })?),
         Err(Missing::Ahead) => Err(Refused::Ahead(header.kid.epoch())),
         Err(Missing::Past) => Err(OpenError::Past.into()),
         Err(Missing::NotASender) => Err(OpenError::NotASender.into()),

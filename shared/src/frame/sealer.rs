@@ -2,13 +2,15 @@
 
 use serde::Serialize;
 use sframe::{
-    frame::{MediaFrameView, MonotonicCounter},
-    key::EncryptionKey,
+    crypto::EncryptionBufferView,
+    frame::{FrameCounter, MonotonicCounter},
+    header::SframeHeader,
 };
 use thiserror::Error;
 
 use super::{
     KEY_LENGTH, SUITE,
+    cipher::{EncryptionKey, TAG},
     clear_bytes::{Codec, Cut, FrameError},
     epochs::Epochs,
     kid::Kid,
@@ -109,6 +111,8 @@ impl Sealer {
 pub(super) struct SealingKey {
     key: EncryptionKey,
     counter: MonotonicCounter,
+    /// What is authenticated of a frame, kept so that no frame has to allocate it.
+    authenticated: Vec<u8>,
 }
 
 impl SealingKey {
@@ -116,17 +120,36 @@ impl SealingKey {
     pub(super) fn derive(media: &MediaSecret, kid: Kid, sender: &Ed25519Key) -> Option<Self> {
         let base = media.sender::<KEY_LENGTH>(kid.seat(), sender);
         let key = EncryptionKey::derive_from(SUITE, kid, base.expose()).ok()?;
-        Some(Self { key, counter: MonotonicCounter::new(LAST_COUNTER) })
+        Some(Self { key, counter: MonotonicCounter::new(LAST_COUNTER), authenticated: Vec::new() })
     }
 
+    /// Clear bytes ‖ header ‖ ciphertext ‖ tag. Laid out here rather than by the crate's frames, which fill their buffers
+    /// with zeros before they copy.
     fn seal(&mut self, clear: &[u8], secret: &[u8]) -> Result<Vec<u8>, SealError> {
-        let plain =
-            MediaFrameView::try_with_meta_data(&mut self.counter, secret, clear).map_err(|_| SealError::Exhausted)?;
-        let mut sealed = Vec::new();
-        plain.encrypt_into(&self.key, &mut sealed).map_err(|_| SealError::Crypto)?;
+        let counter = self.counter.try_next().map_err(|_| SealError::Exhausted)?;
+        let header = SframeHeader::new(self.key.key_id(), counter);
+        self.authenticated.clear();
+        self.authenticated.resize(header.len(), 0);
+        header.serialize(&mut self.authenticated).map_err(|_| SealError::Crypto)?;
+
+        let mut sealed = Vec::with_capacity(clear.len() + header.len() + secret.len() + TAG + WRAPPING);
+        sealed.extend_from_slice(clear);
+        sealed.extend_from_slice(&self.authenticated);
+        let begins = sealed.len();
+        sealed.extend_from_slice(secret);
+        sealed.extend_from_slice(&[0; TAG]);
+        self.authenticated.extend_from_slice(clear);
+
+        let body = sealed.get_mut(begins..).and_then(<[u8]>::split_last_chunk_mut::<TAG>);
+        let (data, tag) = body.ok_or(SealError::Crypto)?;
+        let view = EncryptionBufferView { aad: &mut self.authenticated, data, tag };
+        self.key.encrypt(view, counter).map_err(|_| SealError::Crypto)?;
         Ok(sealed)
     }
 }
+
+/// Bytes that [`Codec::wrap`] may add without another allocation.
+const WRAPPING: usize = 1;
 
 /// The last counter of a key. A counter must never come twice (RFC 9605 section 9.1), and AES-GCM is far from its bounds
 /// at this one. A thousand frames a second reach it after seven weeks, while an epoch lasts minutes.

@@ -290,6 +290,25 @@ fn replays_are_counted_apart_and_reordering_is_fine() {
 }
 
 #[test]
+fn a_copy_is_told_from_an_attack_under_a_counter_that_was_seen() {
+    let (mut alice, mut bob) = (new_alice(), new_bob());
+    let sealed: Vec<_> = (0..=limits::REPLAY_WINDOW).map(|n| seal(&mut alice, &n.to_be_bytes())).collect();
+    let last = sealed.len() - 1;
+    for n in [1, last] {
+        assert!(matches!(open(&mut bob, &sealed[n]), Opened::Frame(_)));
+    }
+    // The counter of a frame that was opened, of one that was not, and of one that fell out of the window.
+    for (n, copy) in [(1, OpenError::Duplicate), (last, OpenError::Duplicate), (0, OpenError::TooOld)] {
+        let mut changed = sealed[n].clone();
+        changed[5] ^= 1;
+        assert_eq!(open(&mut bob, &sealed[n]), Opened::Dropped(copy), "{n}");
+        assert_eq!(open(&mut bob, &changed), Opened::Dropped(OpenError::Undecryptable), "{n}");
+    }
+    let stats = bob.stats(ALICE);
+    assert_eq!((stats.opened, stats.duplicates, stats.late, stats.undecryptable), (2, 2, 1, 3));
+}
+
+#[test]
 fn a_forged_frame_does_not_move_the_replay_window() {
     let (mut alice, mut bob) = (new_alice(), new_bob());
     let genuine = seal(&mut alice, b"frame");
@@ -307,11 +326,18 @@ fn counters_rise_across_tracks_and_start_anew_with_an_epoch_only() {
     assert_eq!((counter(&mut alice), counter(&mut alice)), (0, 1));
     let video = alice.seal(Codec::Vp8, VP8_DELTA).expect("a key");
     assert_eq!(Header::read(&video[3..]).expect("a header").counter, 2);
+    // Three layers of one picture, seen by one receiver each, between frames of sound.
+    for n in 0..30 {
+        let (codec, frame, clear) = if n % 4 == 3 { (Codec::Opus, VP8_DELTA, 0) } else { (Codec::Vp8, VP8_KEY, 10) };
+        let layer = alice.seal(codec, frame).expect("a key");
+        let header = Header::read(&layer[clear..]).expect("a header");
+        assert_eq!((header.kid, header.counter), (kid::Kid::new(ALICE, epoch(0)), 3 + n));
+    }
 
     // The same epoch again, wiped or not, must not bring a used counter back.
     alice.apply(install(epoch(0), 7));
     alice.apply(KeyUpdate::Activate(epoch(0)));
-    assert_eq!(counter(&mut alice), 3);
+    assert_eq!(counter(&mut alice), 33);
     for update in [KeyUpdate::Retire(epoch(0)), install(epoch(0), 7), KeyUpdate::Activate(epoch(0))] {
         alice.apply(update);
     }
