@@ -27,19 +27,21 @@ export function readAddress(href: string): Address {
 
 /** The link to give to others: the call and the way its pictures go, and nothing of who made it. */
 export function invitation(href: string, call: string): string {
-  return linkTo(href, call, readAddress(href).server?.url);
-}
-
-/** The same call through a media server. */
-export function throughServer(href: string, call: string): string {
-  return linkTo(href, call, JANUS);
-}
-
-function linkTo(href: string, call: string, server: string | undefined): string {
+  const { server } = readAddress(href);
+  const way = server && { sfu: 'janus', ...(server.url !== JANUS && { janus: server.url }) };
   const url = new URL(href);
   url.search = '';
-  const way = server === undefined ? {} : { sfu: 'janus', ...(server !== JANUS && { janus: server }) };
   url.hash = new URLSearchParams({ call, ...way }).toString();
+  return url.href;
+}
+
+/** This page once more, with the call through the media server. */
+export function throughServer(href: string, call: string): string {
+  const url = new URL(href);
+  const hash = new URLSearchParams(url.hash.slice(1));
+  hash.set('call', call);
+  hash.set('sfu', 'janus');
+  url.hash = hash.toString();
   return url.href;
 }
 

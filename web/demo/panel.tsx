@@ -66,6 +66,11 @@ function PersonRow({ person, remove }: { person: Person; remove: (() => void) | 
               <span>lead</span>
             </span>
           )}
+          {member.role === 'recorder' && (
+            <span class="badge recorder">
+              <Icon name="record" /> recorder
+            </span>
+          )}
           {member.role === 'lead_bot' && (
             <span class="badge">
               <Icon name="bot" /> bot

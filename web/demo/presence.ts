@@ -1,6 +1,6 @@
 /** How it stands with one person, from what WebRTC and the worker counted. */
 
-import type { Member, PeerView, SeatStats, TransformStats } from '../src/index.ts';
+import type { Member, PeerView, TransformStats } from '../src/index.ts';
 
 /** What is known of a person's media. */
 export interface Evidence {
@@ -8,7 +8,8 @@ export interface Evidence {
   readonly peer: PeerView | undefined;
   /** The worker's counters of this person's tracks. */
   readonly tracks: readonly TransformStats[];
-  readonly seat: SeatStats | undefined;
+  /** For how many milliseconds frames have been coming that there is no key for; absent while they open. */
+  readonly waiting?: number | undefined;
   /** Frames opened in the last second. */
   readonly rate: number;
   /** Milliseconds since this person was first seen in the roster. */
@@ -16,7 +17,7 @@ export interface Evidence {
 }
 
 /** A state, for colours and symbols. */
-export type PresenceKind = 'joining' | 'connecting' | 'waiting' | 'decrypting' | 'quiet' | 'headless' | 'trouble' | 'failed';
+export type PresenceKind = 'joining' | 'connecting' | 'waiting' | 'decrypting' | 'quiet' | 'headless' | 'recording' | 'trouble' | 'failed';
 
 /** The state and its sentence. */
 export interface Presence {
@@ -24,13 +25,17 @@ export interface Presence {
   readonly text: string;
 }
 
+/** A wait that is shorter than this is nothing to talk about: keys and frames come by different ways. */
+const WAIT_TIME = 1000;
 /** Somebody who has said nothing for so long has no page. */
 const HELLO_TIME = 5000;
 
 /** The state of a person. */
-export function presenceOf({ member, peer, tracks, rate, age }: Evidence): Presence {
+export function presenceOf({ member, peer, tracks, waiting, rate, age }: Evidence): Presence {
   if (!member.committed) return { kind: 'joining', text: 'Joining: waits for the lead to hand over the key' };
   if (member.role === 'lead_bot') return { kind: 'headless', text: 'Headless: makes keys, no media' };
+  // Whatever its connection is like: it holds the key.
+  if (member.role === 'recorder') return { kind: 'recording', text: 'Records this call: pictures and sound' };
   if (!peer) {
     return age < HELLO_TIME
       ? { kind: 'connecting', text: 'Connecting…' }
@@ -44,8 +49,14 @@ export function presenceOf({ member, peer, tracks, rate, age }: Evidence): Prese
     case 'failed':
       return { kind: 'failed', text: 'No connection: a network between you lets no media through' };
     case 'connected':
-      return connected(peer, tracks, rate);
+      return waiting !== undefined && waiting >= WAIT_TIME ? waitingFor(waiting) : connected(peer, tracks, rate);
   }
+}
+
+function waitingFor(milliseconds: number): Presence {
+  const seconds = Math.floor(milliseconds / 1000);
+  const time = seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`;
+  return { kind: 'waiting', text: `Waiting for a key since ${time}` };
 }
 
 function connected(peer: PeerView, tracks: readonly TransformStats[], rate: number): Presence {
@@ -53,7 +64,7 @@ function connected(peer: PeerView, tracks: readonly TransformStats[], rate: numb
   const opened = tracks.reduce((sum, { framesOut }) => sum + framesOut, 0);
   if (tracks.some(({ stuck }) => stuck)) {
     return opened === 0
-      ? { kind: 'waiting', text: 'Waiting for the key' }
+      ? { kind: 'waiting', text: 'Waiting for a key' }
       : { kind: 'failed', text: 'Cannot decrypt: no key of this call opens what arrives' };
   }
   const { audio, video } = peer.sends;

@@ -2,20 +2,20 @@
 
 import { useEffect, useState } from 'preact/hooks';
 
-import { invitation } from './address.ts';
+import { invitation, readAddress, throughServer } from './address.ts';
 import { Icon, Mark } from './icons.tsx';
 import { MediaButtons } from './lobby.tsx';
 import type { Notice } from './notices.ts';
 import { Panel } from './panel.tsx';
 import type { Person, Session } from './session.ts';
 import { Video } from './video.tsx';
-import { initials } from './words.ts';
+import { enumerate, initials } from './words.ts';
 
 /** Tiles, the panel beside them, and the controls. */
 export function Room({ session }: { session: Session }) {
   const { people } = session;
-  // A bot has no picture: it stands in the list of people, not among the tiles.
-  const others = people.filter(({ isMe, presence }) => !isMe && presence.kind !== 'headless');
+  // A bot has no picture, nor has a recorder: they stand in the list of people, not among the tiles.
+  const others = people.filter(({ isMe, presence, member }) => !isMe && presence.kind !== 'headless' && member.role !== 'recorder');
   const shown = [...people.filter(({ isMe }) => isMe), ...others];
   const last = session.keyChanges.at(-1);
   return (
@@ -26,6 +26,7 @@ export function Room({ session }: { session: Session }) {
         <h1 class="unseen-text" tabIndex={-1}>
           Call {session.entry.call}
         </h1>
+        {suggestsServer(session) && <Suggestion session={session} />}
         <ul class="tiles" data-count={Math.min(shown.length, 9)} aria-label="Pictures">
           {shown.map((person) => (
             <Tile key={person.member.joined} person={person} session={session} />
@@ -62,6 +63,7 @@ function RoomHead({ session }: { session: Session }) {
           Encrypted<span class="wide"> · key {epoch?.join('.') ?? '…'}</span>
         </span>
       </p>
+      <Recording people={session.people} />
       <CopyLink call={session.entry.call} />
       {session.warning !== undefined && (
         <div class="warning" role="alert">
@@ -73,6 +75,59 @@ function RoomHead({ session }: { session: Session }) {
         </div>
       )}
     </header>
+  );
+}
+
+/** Who records is said where everybody looks, for as long as they hold a key. */
+function Recording({ people }: { people: readonly Person[] }) {
+  const names = people.filter(({ member }) => member.role === 'recorder' && member.committed).map(({ member }) => member.user);
+  // The line itself stays, so that who hears the page is told when somebody begins.
+  return (
+    <div class="recorders" role="status">
+      {names.length > 0 && (
+        <p class="recorders-chip" title="Keeps what everybody here shows and says">
+          <Icon name="record" />
+          <span>Recording: {enumerate(names)}</span>
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** From browser to browser everybody sends to everybody: with more than so many people that becomes a burden. */
+const MESH_PEOPLE = 6;
+
+/** Everybody whom pictures go to. */
+function audience(session: Session): number {
+  return session.people.filter(({ member }) => member.role !== 'lead_bot').length;
+}
+
+function suggestsServer(session: Session): boolean {
+  return audience(session) > MESH_PEOPLE && !session.suggestionDismissed && readAddress(location.href).server === undefined;
+}
+
+function Suggestion({ session }: { session: Session }) {
+  const change = (): void => {
+    location.href = throughServer(location.href, session.entry.call);
+    // The address differs behind its # alone, which loads nothing by itself.
+    location.reload();
+  };
+  return (
+    <section class="suggestion" aria-label="A call of many">
+      <Icon name="people" />
+      <p>
+        <strong>{audience(session)} people: a media server would make this call lighter.</strong> Each of you sends to all the others now. A server
+        forwards for everybody, and still sees nothing. All of you have to switch.
+      </p>
+      <div class="suggestion-buttons">
+        <button type="button" class="plain" onClick={change}>
+          Switch to it
+        </button>
+        <button type="button" class="plain" onClick={() => session.dismissSuggestion()}>
+          Not now
+        </button>
+      </div>
+    </section>
   );
 }
 

@@ -71,6 +71,8 @@ export class Session {
   problem: Problem | undefined;
   /** The relay's or a member's misbehaviour: stays until it is dismissed. */
   warning: string | undefined;
+  /** The person does not want to hear of a media server any more. */
+  suggestionDismissed = false;
   keyChanges: readonly KeyChange[] = [];
   people: readonly Person[] = [];
   /** What goes on with the call. */
@@ -167,6 +169,11 @@ export class Session {
     if (!this.media.isOn('audio') && !this.media.isOn('video')) void this.preview();
   }
 
+  dismissSuggestion(): void {
+    this.suggestionDismissed = true;
+    this.#redraw();
+  }
+
   dismissWarning(): void {
     this.warning = undefined;
     this.#redraw();
@@ -249,7 +256,9 @@ export class Session {
       if (tick) this.#opened.set(joined, opened);
       if (!this.#firstSeen.has(joined)) this.#firstSeen.set(joined, now);
       const counters = stats.core.seats?.[seat];
-      const evidence = { member, peer, tracks, seat: counters, rate, age: now - (this.#firstSeen.get(joined) ?? now) };
+      const waitingSince = counters?.waiting_since;
+      const waiting = typeof waitingSince === 'number' ? stats.now - waitingSince : undefined;
+      const evidence = { member, peer, tracks, waiting, rate, age: now - (this.#firstSeen.get(joined) ?? now) };
       const fresh = presenceOf(evidence);
       // Between two ticks there is no rate; the last state stands while the connection is as it was.
       const keep = !tick && known !== undefined && known.peer?.state === peer?.state && known.member.committed === member.committed;

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { ConclaveError, type Cause, type EpochInfo, type ErrorCode, type Member } from '../src/index.ts';
 import { relayCodes } from '../src/errors.ts';
-import { invitation, readAddress, subjectOf } from './address.ts';
+import { invitation, throughServer, readAddress, subjectOf } from './address.ts';
 import { presenceOf, type Evidence } from './presence.ts';
 import { enumerate, initials, keyChange, leads, mediaProblem, problemOf } from './words.ts';
 
@@ -84,7 +84,6 @@ describe('presence', () => {
     member: ben,
     peer: { joined: 2, state: 'connected', stream, sends: { audio: true, video: true } },
     tracks: [],
-    seat: undefined,
     rate: 0,
     age: 0,
     ...more,
@@ -98,6 +97,9 @@ describe('presence', () => {
     ['no mesh at all', { peer: undefined, age: 9000 }, 'headless'],
     ['frames opened', { rate: 24 }, 'decrypting'],
     ['held frames', { tracks: [{ ...track, waiting: 3, stuck: true }] }, 'waiting'],
+    ['frames without a key', { waiting: 2500 }, 'waiting'],
+    ['frames that have just come before their key', { waiting: 900, rate: 20 }, 'decrypting'],
+    ['a recorder', { member: member(2, 'Rec', { role: 'recorder' }), peer: undefined }, 'recording'],
     ['frames that stopped opening', { tracks: [{ ...track, framesOut: 9, stuck: true }] }, 'failed'],
     ['silence', { peer: { joined: 2, state: 'connected', stream, sends: { audio: false, video: false } } }, 'quiet'],
     ['no network', { peer: { joined: 2, state: 'failed', stream, sends: { audio: true, video: true } } }, 'failed'],
@@ -106,10 +108,26 @@ describe('presence', () => {
   });
 });
 
+test('a wait for a key is told with its length', () => {
+  const text = (waiting: number): string =>
+    presenceOf({ member: ben, peer: { joined: 2, state: 'connected', stream: {} as MediaStream, sends: { audio: true, video: true } }, tracks: [], waiting, rate: 0, age: 0 }).text;
+  expect([1000, 2999, 61_000].map(text)).toEqual(['Waiting for a key since 1 s', 'Waiting for a key since 2 s', 'Waiting for a key since 1 min']);
+});
+
 describe('the address', () => {
   test('of the call stands behind ? or #', () => {
     expect(readAddress('https://a.example/?call=one').call).toBe('one');
     expect(readAddress('https://a.example/?call=one#call=two&token=t')).toEqual({ call: 'two', name: '', token: 't', small: false });
+  });
+
+  test('of a call through a media server says which', () => {
+    expect(readAddress('https://a.example/?call=x').server).toBeUndefined();
+    expect(readAddress('https://a.example/?call=x&sfu=janus').server).toEqual({ url: 'ws://127.0.0.1:8188' });
+    const href = 'https://a.example/?call=x&sfu=janus&janus=wss%3A%2F%2Fj.example%2F';
+    expect(readAddress(href).server).toEqual({ url: 'wss://j.example/' });
+    expect(readAddress(invitation(href, 'x')).server).toEqual({ url: 'wss://j.example/' });
+    const switched = throughServer('https://a.example/?call=x&name=Ana#token=t', 'x');
+    expect(readAddress(switched)).toEqual({ call: 'x', name: 'Ana', token: 't', small: false, server: { url: 'ws://127.0.0.1:8188' } });
   });
 
   test('an invitation carries no token', () => {

@@ -96,10 +96,10 @@ export class Relay {
   }
 
   /** An access token. */
-  token(call: string, user: string, seconds = 600): string {
+  token(call: string, user: string, seconds = 600, role: 'member' | 'recorder' = 'member'): string {
     const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
     const exp = Math.floor(Date.now() / 1000) + seconds;
-    const body = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ exp, sub: user, conclave: { call, role: 'member' } })}`;
+    const body = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ exp, sub: user, conclave: { call, role } })}`;
     const key = Buffer.from(this.secret, 'base64url');
     return `${body}.${createHmac('sha256', key).update(body).digest('base64url')}`;
   }
