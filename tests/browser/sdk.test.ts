@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import type { Failure } from './laboratory/laboratory.ts';
 import { openBrowser } from './lib/page.ts';
-import { Relay, until } from './lib/programs.ts';
+import { pause, Relay, say, until } from './lib/programs.ts';
 
 let relay: Relay;
 let browser: Browser;
@@ -85,6 +85,36 @@ test('messages reach all or one, and say who sent them', async () => {
   const full = await page.evaluate((token) => window.laboratory.failure({ call: 'chat', user: 'Dora', token }), relay.token('chat', 'Dora'));
   expect(full).toMatchObject({ code: 'call_full', retryable: true });
   expect(await cleo.page.evaluate(() => window.laboratory.leave())).toMatchObject({ code: 'left', retryable: false });
+});
+
+test('a connection that was made elsewhere is protected whole, and each member’s frames are told of', async () => {
+  const [ana, ben] = [await join('elsewhere', 'Ana'), await join('elsewhere', 'Ben')];
+  await until('both in the roster', 5000, async () => (await ana.page.evaluate(() => window.laboratory.roster())) === 2);
+  await ana.page.evaluate(() => window.laboratory.active());
+  const offer = await ana.page.evaluate(() => window.laboratory.offer('vp8', true));
+  const answer = await ben.page.evaluate((args) => window.laboratory.answer(...args), [offer, ana.joined, true] as const);
+  await ana.page.evaluate((text) => window.laboratory.accept(text), answer);
+  await pause(4500);
+  const { frames, heard, undecryptable, refused } = await ben.page.evaluate(() => window.laboratory.decoded());
+  const told = await ben.page.evaluate(() => window.laboratory.mediaStats);
+  say(`\nA connection made elsewhere: ${frames} pictures decoded, ${heard} samples heard, ${undecryptable} undecryptable; media_stats ${told.length} times, the last with ${told.at(-1)?.opened} opened`);
+  expect(frames).toBeGreaterThan(20);
+  expect(heard).toBeGreaterThan(48_000);
+  expect([undecryptable, refused]).toEqual([0, 0]);
+  // Nothing went past the worker: what was opened was sealed.
+  expect(await ana.page.evaluate(() => window.laboratory.unprotected)).toBe(0);
+  expect(told.length).toBeGreaterThan(2);
+  expect(new Set(told.map(({ member }) => member))).toEqual(new Set([ana.joined]));
+  for (const [i, { opened, at, undecryptable: bad, waitingForKeySince }] of told.entries()) {
+    expect([bad, waitingForKeySince]).toEqual([0, undefined]);
+    const before = told[i - 1];
+    if (!before) continue;
+    expect(opened).toBeGreaterThan(before.opened);
+    expect(at - before.at).toBeGreaterThanOrEqual(999);
+  }
+  // Once it has senders it may have sent in clear.
+  expect(await ana.page.evaluate(() => window.laboratory.refusal('late'))).toMatchObject({ code: 'not_protectable', retryable: false });
+  for (const { page } of [ana, ben]) await page.close();
 });
 
 test('a join that cannot work says why', async () => {

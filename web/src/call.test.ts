@@ -225,3 +225,33 @@ describe('in a call', () => {
     vi.unstubAllGlobals();
   });
 });
+
+test('what became of a member’s frames is told at most once a second, while there is something to tell', async () => {
+  vi.stubGlobal('RTCRtpScriptTransform', class {});
+  join();
+  const told: number[] = [];
+  call.on('media_stats', ({ member: from, opened }) => told.push(from, opened));
+  const asked = (): number => worker.asked.filter(({ type }) => type === 'stats').length;
+  const answer = async (opened: number): Promise<void> => {
+    const last = worker.asked.at(-1);
+    const seat = { opened, undecryptable: 0, held: 0, duplicates: 0, late: 0, expired: 0, refused: 0 };
+    if (last?.type === 'stats') worker.say({ type: 'stats', id: last.id, stats: { now: 0, transforms: [], core: { seats: { 0: seat } } } });
+    await vi.advanceTimersByTimeAsync(0);
+  };
+  await vi.advanceTimersByTimeAsync(3000);
+  expect(asked()).toBe(0);
+  for (const receiver of [{}, {}]) call.unprotect(receiver as RTCRtpReceiver, 1);
+  await vi.advanceTimersByTimeAsync(1000);
+  await answer(5);
+  await vi.advanceTimersByTimeAsync(999);
+  expect([asked(), told]).toEqual([1, [1, 5]]);
+  await vi.advanceTimersByTimeAsync(1);
+  await answer(5);
+  await vi.advanceTimersByTimeAsync(1000);
+  await answer(9);
+  expect([asked(), told]).toEqual([3, [1, 5, 1, 9]]);
+  call.abandon(new ConclaveError('aborted'));
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(asked()).toBe(3);
+  vi.unstubAllGlobals();
+});

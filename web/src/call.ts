@@ -65,7 +65,7 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
   #paused: PauseReason | undefined;
   #ended: ConclaveError | undefined;
   readonly #media = new MediaLook();
-  #mediaTimer: ReturnType<typeof setInterval> | undefined;
+  #mediaTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(start: CallStart) {
     super();
@@ -195,7 +195,7 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
     const seat = this.#members.seat(member);
     if (seat === undefined) throw new ConclaveError('unknown_member', { member });
     this.#protection.unprotect(target, member, seat);
-    this.#mediaTimer ??= setInterval(() => void this.#lookAtMedia(), MEDIA_PERIOD);
+    if (this.#mediaTimer === undefined) this.#waitForMedia();
   }
 
   /**
@@ -357,22 +357,24 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
     else this.emit('message', { from, direct, payload });
   }
 
+  /** A pause after each look, so that two are never closer than that. */
+  #waitForMedia(): void {
+    this.#mediaTimer = setTimeout(() => void this.#lookAtMedia(), MEDIA_PERIOD);
+  }
+
   async #lookAtMedia(): Promise<void> {
-    let stats: WorkerStats;
-    try {
-      stats = await this.#worker.stats();
-    } catch {
-      // The worker is gone: the link tells.
-      return;
-    }
+    // Without an answer the worker is gone, which the link tells, or busy, and the next look will do.
+    const stats = await this.#worker.stats().catch(() => undefined);
+    if (this.#ended) return;
     const seats = new Map(this.members.map(({ joined, seat }) => [joined, seat]));
-    for (const changed of this.#media.changes(performance.now(), stats, seats)) this.emit('media_stats', changed);
+    for (const changed of stats ? this.#media.changes(performance.now(), stats, seats) : []) this.emit('media_stats', changed);
+    this.#waitForMedia();
   }
 
   #end(reason: ConclaveError): void {
     if (this.#ended) return;
     this.#ended = reason;
-    clearInterval(this.#mediaTimer);
+    clearTimeout(this.#mediaTimer);
     this.#protection.stop();
     this.#worker.close(reason);
     this.#settle.reject(reason);

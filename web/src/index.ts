@@ -27,7 +27,7 @@ export type {
   Role,
   SecurityEvent,
 } from './events.ts';
-export type { VideoCodec } from './media/codecs.ts';
+export { allowedCodecs, keepAllowedCodecs, type Kind, type VideoCodec } from './media/codecs.ts';
 export { Mesh, type MeshEvents, type MeshOptions } from './media/mesh.ts';
 export type { MediaStats } from './media/stats.ts';
 export type { PeerState, PeerView } from './media/peer.ts';

@@ -3,13 +3,16 @@
  * receivers attached to the wrong member. Served by the tests only.
  */
 
-import { Conclave, ConclaveError, JanusRoom, type Call, type Layer, type VideoCodec } from '../../../web/src/index.ts';
+import { allowedCodecs, Conclave, ConclaveError, JanusRoom, type Call, type Layer, type MediaStats, type VideoCodec } from '../../../web/src/index.ts';
 import { JanusSession, type Handle } from '../../../web/src/adapters/janus_session.ts';
 
 /** What an experiment sees of a receiving end. */
 export interface Decoded {
   /** Frames that the decoder turned into pictures. */
   readonly frames: number;
+  /** Samples of sound that came of frames. */
+  readonly heard: number;
+  readonly codecs: readonly string[];
   /** Frames that arrived in the worker, and those that it opened. */
   readonly framesIn: number;
   readonly framesOut: number;
@@ -49,6 +52,9 @@ export interface Seen {
 /** One end of one connection in one call. */
 class Laboratory {
   readonly roomErrors: string[] = [];
+  readonly mediaStats: (MediaStats & { readonly at: number })[] = [];
+  /** Senders whose media went past the worker. */
+  unprotected = 0;
   readonly heard: { messages: { from: number; direct: boolean; text: string }[]; causes: string[] } = { messages: [], causes: [] };
   #call: Call | undefined;
   #connection: RTCPeerConnection | undefined;
@@ -60,6 +66,8 @@ class Laboratory {
     this.#call.on('message', ({ from, direct, payload }) => {
       this.heard.messages.push({ from, direct, text: new TextDecoder().decode(payload) });
     });
+    this.#call.on('media_stats', (stats) => this.mediaStats.push({ ...stats, at: performance.now() }));
+    this.#call.on('unprotected', () => (this.unprotected += 1));
     this.#call.on('epoch', ({ cause }) => this.heard.causes.push(cause));
     return this.#joined().me?.joined ?? -1;
   }
@@ -72,12 +80,17 @@ class Laboratory {
   }
 
   /** How a command fails. */
-  async refusal(command: 'long' | 'remove' | 'stranger'): Promise<Failure> {
+  async refusal(command: 'long' | 'remove' | 'stranger' | 'late'): Promise<Failure> {
     const call = this.#joined();
     const commands = {
       long: () => call.send(new Uint8Array(40 * 1024 + 1)),
       remove: () => call.remove(1),
       stranger: () => call.send('hello', 99),
+      late: async () => {
+        const connection = new RTCPeerConnection();
+        connection.addTransceiver('video');
+        call.protect(connection);
+      },
     };
     return failureOf(commands[command]());
   }
@@ -109,33 +122,31 @@ class Laboratory {
     return this.#joined().epoch?.members.length ?? 0;
   }
 
-  /** Sends the fake camera, protected; gives the offer with all its candidates. */
-  async offer(): Promise<string> {
+  /** Sends the fake camera and microphone, protected, in one codec; gives the offer with all its candidates. */
+  async offer(codec: VideoCodec = 'vp8', elsewhere = false): Promise<string> {
     const call = this.#joined();
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 180, frameRate: 15 } });
-    const connection = call.createPeerConnection();
-    this.#connection = connection;
-    const [track] = stream.getVideoTracks();
-    if (!track) throw new Error('no camera');
-    const transceiver = connection.addTransceiver(track, { direction: 'sendonly' });
-    call.protect(transceiver.sender);
-    preferVp8(transceiver);
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 320, height: 180, frameRate: 15 } });
+    const connection = this.#connect(call, elsewhere);
+    if (elsewhere) call.protect(connection);
+    for (const track of stream.getTracks()) {
+      const transceiver = connection.addTransceiver(track, { direction: 'sendonly' });
+      if (!elsewhere) call.protect(transceiver.sender);
+      if (track.kind === 'video') allowOnly(transceiver, codec);
+    }
     await connection.setLocalDescription();
     return gathered(connection);
   }
 
   /** Receives what is offered, as media of this member. */
-  async answer(offer: string, member: number): Promise<string> {
+  async answer(offer: string, member: number, elsewhere = false): Promise<string> {
     const call = this.#joined();
-    const connection = call.createPeerConnection();
-    this.#connection = connection;
+    const connection = this.#connect(call, elsewhere);
+    if (elsewhere) call.unprotect(connection, member);
+    const stream = new MediaStream();
     connection.ontrack = ({ receiver, track }) => {
-      call.unprotect(receiver, member);
-      const video = document.createElement('video');
-      video.muted = true;
-      video.srcObject = new MediaStream([track]);
-      document.body.append(video);
-      void video.play();
+      if (!elsewhere) call.unprotect(receiver, member);
+      stream.addTrack(track);
+      show(member, stream);
     };
     await connection.setRemoteDescription({ type: 'offer', sdp: offer });
     await connection.setLocalDescription();
@@ -148,15 +159,12 @@ class Laboratory {
 
   async decoded(): Promise<Decoded> {
     const stats = await this.#connection?.getStats();
-    let frames = 0;
-    for (const entry of stats?.values() ?? []) {
-      if (entry.type === 'inbound-rtp') frames += entry.framesDecoded ?? 0;
-    }
+    const { decoded: frames, heard, codecs } = inbound(stats);
     const { transforms, core } = await this.#joined().stats();
     const sum = (of: 'framesIn' | 'framesOut'): number => transforms.reduce((total, track) => total + track[of], 0);
     const seats = Object.values(core.seats ?? {});
     const count = (of: 'undecryptable' | 'refused'): number => seats.reduce((total, seat) => total + seat[of], 0);
-    return { frames, framesIn: sum('framesIn'), framesOut: sum('framesOut'), undecryptable: count('undecryptable'), refused: count('refused') };
+    return { frames, heard, codecs, framesIn: sum('framesIn'), framesOut: sum('framesOut'), undecryptable: count('undecryptable'), refused: count('refused') };
   }
 
   /** Sends camera and microphone into a room, and takes what is there. */
@@ -241,6 +249,18 @@ class Laboratory {
     return all;
   }
 
+  /** Whether this browser can send in a codec. */
+  sends(codec: VideoCodec): boolean {
+    return (RTCRtpSender.getCapabilities('video')?.codecs ?? []).some(({ mimeType }) => mimeType.toLowerCase() === `video/${codec}`);
+  }
+
+  /** The connection of the next experiment, made by the SDK or elsewhere; that of the last one is over. */
+  #connect(call: Call, elsewhere: boolean): RTCPeerConnection {
+    this.#connection?.close();
+    this.#connection = elsewhere ? new RTCPeerConnection() : call.createPeerConnection();
+    return this.#connection;
+  }
+
   #joined(): Call {
     if (!this.#call) throw new Error('join first');
     return this.#call;
@@ -296,9 +316,9 @@ async function failureOf(attempt: Promise<unknown>): Promise<Failure> {
   throw new Error('it worked');
 }
 
-function preferVp8(transceiver: RTCRtpTransceiver): void {
-  const codecs = RTCRtpReceiver.getCapabilities('video')?.codecs ?? [];
-  transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => /VP8|rtx/i.test(mimeType)));
+function allowOnly(transceiver: RTCRtpTransceiver, codec: VideoCodec): void {
+  const codecs = allowedCodecs('video', RTCRtpReceiver.getCapabilities('video')?.codecs ?? [], [codec]);
+  transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => [`video/${codec}`, 'video/rtx'].includes(mimeType.toLowerCase())));
 }
 
 async function gathered(connection: RTCPeerConnection): Promise<string> {
