@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
+import type { Layer } from '../../web/src/index.ts';
 import type { Seen } from './laboratory/laboratory.ts';
 import { Janus, janusProblem } from './lib/janus.ts';
 import { openBrowser, Person } from './lib/page.ts';
@@ -93,19 +94,21 @@ describe.skipIf(problem !== undefined)('through Janus', () => {
     await enter(ana, 200, { simulcast: true });
     for (const person of [ben, cleo]) await enter(person, 200);
     const ofAna = async (person: Lab): Promise<Seen | undefined> => (await seen(person)).find(({ member }) => member === ana.joined);
-    await until('the largest layer', 30_000, async () => ((await ofAna(ben))?.height ?? 0) === 540);
+    // A browser on a busy machine makes all three smaller, so each layer is known by a range.
+    const fits = (layer: Layer, height = 0): boolean => layer === (height > 300 ? 2 : height > 160 ? 1 : 0);
+    await until('the largest layer', 30_000, async () => fits(2, (await ofAna(ben))?.height));
     const heights: number[] = [];
-    for (const layer of [0, 2, 1, 0, 1, 2] as const) {
+    const layers = [0, 2, 1, 0, 1, 2] as const;
+    for (const layer of layers) {
       await ben.page.evaluate((args) => window.laboratory.setLayer(...args), [ana.joined, layer] as const);
-      const wanted = 540 / 2 ** (2 - layer);
-      await until(`layer ${layer}`, 15_000, async () => (await ofAna(ben))?.height === wanted);
+      await until(`layer ${layer} after heights ${heights.join()}, now ${(await ofAna(ben))?.height}`, 20_000, async () => fits(layer, (await ofAna(ben))?.height));
       const before = (await ofAna(ben))?.decoded ?? 0;
       await until(`pictures in layer ${layer}`, 10_000, async () => ((await ofAna(ben))?.decoded ?? 0) > before + 10);
       heights.push((await ofAna(ben))?.height ?? 0);
     }
     const [mine, other] = [await ofAna(ben), await ofAna(cleo)];
     say(`\nSimulcast through Janus: heights ${heights.join(', ')} in turn; ${mine?.decoded} pictures decoded, ${mine?.undecryptable} undecryptable, ${mine?.refused} refused`);
-    expect(heights).toEqual([135, 540, 270, 135, 270, 540]);
+    expect(heights.map((height) => layers.find((layer) => fits(layer, height)))).toEqual([...layers]);
     for (const one of [mine, other]) expect([one?.undecryptable, one?.refused, one?.keyless]).toEqual([0, 0, 0]);
     for (const { page } of [ana, ben, cleo]) await page.close();
   });

@@ -92,9 +92,25 @@ test('joins under its order number, publishes as encrypted, and takes what membe
   const sealed = janus.sockets[0]?.sent.map(({ jsep }) => jsep as { e2ee?: boolean } | undefined).filter((jsep) => jsep !== undefined);
   expect(sealed?.map(({ e2ee }) => e2ee)).toEqual([true, true]);
   expect([peers(), call.opened, errors]).toEqual([[2], [2], []]);
+});
+
+test('a layer is asked for until it begins, some times', async () => {
+  janus.publishers = [{ id: 70, display: 'conclave 2' }];
+  await enter();
+  call.connections.at(-1)?.becomes('connected');
+  const asked = (): unknown[] => janus.requests('configure').map(({ streams }) => (streams as { substream: number }[])[0]?.substream);
   void room.setLayer(2, 0);
-  await vi.advanceTimersByTimeAsync(100);
-  expect(janus.requests('configure')).toEqual([{ request: 'configure', streams: [{ mid: '1', substream: 0 }] }]);
+  await vi.advanceTimersByTimeAsync(2500);
+  expect(janus.requests('configure')[0]).toEqual({ request: 'configure', streams: [{ mid: '1', substream: 0 }] });
+  expect(asked()).toEqual([0, 0, 0]);
+  janus.say(12, { videoroom: 'event', mid: '1', substream: 0 });
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(asked()).toEqual([0, 0, 0]);
+  // Who wants another one meanwhile is asked for that alone, and nothing is asked for ever.
+  void room.setLayer(2, 2);
+  void room.setLayer(2, 1);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(asked().slice(3)).toEqual([2, ...Array.from({ length: 8 }, () => 1)]);
 });
 
 test('a publisher that names nobody of the call is left alone, until that member is there', async () => {

@@ -26,6 +26,10 @@ export interface FeedOptions {
 /** A connection that is not there after so long is given up. */
 const CONNECT_TIME = 10_000;
 
+/** How often a layer is asked for, and after how long again. */
+const LAYER_TRIES = 8;
+const LAYER_PAUSE = 1000;
+
 /** One subscription. */
 export class Feed {
   readonly member: number;
@@ -35,6 +39,9 @@ export class Feed {
   #handle: Handle | undefined;
   #state: PeerState = 'connecting';
   #video: string | undefined;
+  /** The layer that was asked for and has not begun. */
+  #wanted: Layer | undefined;
+  #layerTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #timer: ReturnType<typeof setTimeout>;
 
   constructor(options: FeedOptions) {
@@ -57,10 +64,11 @@ export class Feed {
     return this.#options.feed;
   }
 
-  /** Asks for another simulcast layer of the picture. */
-  async setLayer(layer: Layer): Promise<void> {
-    if (this.#video === undefined) return;
-    await this.#handle?.request({ request: 'configure', streams: [{ mid: this.#video, substream: layer }] });
+  /** Asks for another simulcast layer of the picture, until it comes or has been asked for often enough. */
+  setLayer(layer: Layer): Promise<void> {
+    clearTimeout(this.#layerTimer);
+    this.#wanted = layer;
+    return this.#askForLayer(layer, LAYER_TRIES);
   }
 
   /** What WebRTC counted. */
@@ -70,6 +78,7 @@ export class Feed {
 
   close(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#layerTimer);
     this.#handle?.detach();
     this.#handle = undefined;
     this.#connection.close();
@@ -87,8 +96,19 @@ export class Feed {
     }
   }
 
-  /** The publisher changed what it sends: the server offers anew. */
+  /** A layer begins with a key frame; a browser that has just made one leaves the server's wish for another unheard. */
+  async #askForLayer(layer: Layer, tries: number): Promise<void> {
+    if (this.#video === undefined || tries === 0) return;
+    this.#layerTimer = setTimeout(() => {
+      // Refused or not: it is asked for again, or was the last time.
+      if (this.#wanted === layer) this.#askForLayer(layer, tries - 1).catch(() => {});
+    }, LAYER_PAUSE);
+    await this.#handle?.request({ request: 'configure', streams: [{ mid: this.#video, substream: layer }] });
+  }
+
+  /** The publisher changed what it sends, and the server offers anew; or another layer has begun. */
   async #event(answer: PluginAnswer): Promise<void> {
+    if (answer.data['substream'] === this.#wanted) this.#wanted = undefined;
     try {
       await this.#answer(answer);
     } catch {
