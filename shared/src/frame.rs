@@ -97,6 +97,10 @@ impl Frames {
     }
 
     /// The held frames whose key came, or that waited too long, in the order in which each sender's came.
+    ///
+    /// All but [`OpenError::Duplicate`] and [`OpenError::TooOld`], which are copies, mean that a frame is missing: a decoder
+    /// of video goes on from the next key frame only ([`Codec::is_key_frame`]), and should ask for one as soon as another
+    /// frame opens, for then the key is here. The same holds for what [`open`](Self::open) drops.
     #[must_use]
     pub fn release(&mut self, now: Timestamp) -> Vec<(u64, Result<Vec<u8>, OpenError>)> {
         self.opener.release(&mut self.epochs, now)

@@ -108,10 +108,10 @@ impl Epochs {
             let past = self.newest.as_ref().is_some_and(|(newest, _)| kid.epoch().not_after(*newest));
             return Err(if past { Missing::Past } else { Missing::Ahead });
         };
-        let sender = live.senders.get(&kid.seat()).ok_or(Missing::NotASender)?;
         match live.opening.entry(kid.seat()) {
             Entry::Occupied(key) => Ok(key.into_mut()),
             Entry::Vacant(place) => {
+                let sender = live.senders.get(&kid.seat()).ok_or(Missing::NotASender)?;
                 // The library derives for every suite it has: this error does not happen, and would drop the frame.
                 let key = OpeningKey::derive(&live.media, kid, sender).ok_or(Missing::NotASender)?;
                 Ok(place.insert(key))
