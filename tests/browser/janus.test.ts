@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import type { Layer } from '../../web/src/index.ts';
 import type { Seen } from './laboratory/laboratory.ts';
+import { FirefoxPerson, firefoxProblem, openFirefox } from './lib/firefox.ts';
 import { Janus, janusProblem } from './lib/janus.ts';
 import { openBrowser, Person } from './lib/page.ts';
 import { pause, Relay, say, until } from './lib/programs.ts';
@@ -176,6 +177,12 @@ describe.skipIf(problem !== undefined)('through Janus', () => {
     return { files: recordings.length, frames: recordings.flat().length, pictures };
   }
 
+  test('a media server that does not answer is said in words', async () => {
+    const ana = await Person.join(browser, relay, 'away', 'Ana', { query: '&sfu=janus&janus=ws://127.0.0.1:9' });
+    await until('the words', 8000, async () => (await ana.notice()).startsWith('The media server does not answer'));
+    await ana.close();
+  });
+
   test('the real page, switched to the media server', async () => {
     const people: Person[] = [];
     for (const name of ['Ana', 'Ben', 'Cleo']) people.push(await Person.join(browser, relay, 'page', name, { query: `&sfu=janus&janus=${encodeURIComponent(janus.url)}` }));
@@ -196,5 +203,29 @@ describe.skipIf(problem !== undefined)('through Janus', () => {
     await ben.press('Turn camera off');
     await until('the camera off in words', 5000, async () => (await ana.page.locator('.tile', { hasText: 'Ben' }).locator('video:not(.unseen)').count()) === 0);
     for (const person of [ana, ben]) await person.close();
+  });
+
+  const { problem: noFirefox } = firefoxProblem();
+  if (noFirefox !== undefined) say(`\nSKIPPED: Firefox through Janus: ${noFirefox}`);
+  test.skipIf(noFirefox !== undefined)('Firefox beside Chromium', async () => {
+    const firefox = await openFirefox();
+    try {
+      const query = `&sfu=janus&janus=${encodeURIComponent(janus.url)}`;
+      const cleo = await Person.join(browser, relay, 'fox', 'Cleo', { query });
+      const finn = await FirefoxPerson.join(firefox, relay, 'fox', 'Finn', query);
+      for (const person of [cleo, finn]) await person.decrypts(1);
+      await pause(3000);
+      say('');
+      for (const person of [cleo, finn]) {
+        const { decoded, heard, undecryptable } = await person.counted();
+        say(`  ${person === finn ? 'Firefox' : 'Chromium'} through Janus: ${decoded} pictures and ${heard} samples of sound, ${undecryptable} undecryptable`);
+        expect(decoded).toBeGreaterThan(20);
+        expect(heard).toBeGreaterThan(48_000);
+        expect(undecryptable).toBe(0);
+      }
+      for (const person of [cleo, finn]) await person.close();
+    } finally {
+      await firefox.close();
+    }
   });
 });

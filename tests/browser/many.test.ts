@@ -61,8 +61,9 @@ test('somebody who records is shown to everybody, for as long as they hold a key
     expect(await person.page.locator('.tile').count()).toBe(2);
   }
   await look(ana, 'recorded');
+  await recorder.evaluate(() => window.laboratory.leave());
+  await until('nobody recording any more', 5000, async () => (await ana.page.locator('.recorders-chip').count()) === 0);
   await recorder.close();
-  await until('nobody recording any more', 20_000, async () => (await ana.page.locator('.recorders-chip').count()) === 0);
   for (const person of [ana, ben]) await person.close();
 });
 

@@ -1,6 +1,6 @@
 /** What the page's address says, and where its access token comes from. */
 
-import { ConclaveError } from '../src/index.ts';
+import { ConclaveError, type VideoCodec } from '../src/index.ts';
 
 /** What stands behind `?` or `#`: `#call=demo&token=…`. A token belongs behind `#`, which is sent to no server. */
 export interface Address {
@@ -9,6 +9,8 @@ export interface Address {
   readonly token: string;
   /** A small picture: saves data and battery. */
   readonly small: boolean;
+  /** Codecs in which pictures are liked best, as `codecs=av1,vp9`. */
+  readonly codecs: readonly VideoCodec[];
   /** The media server that the call goes through; absent when pictures go from browser to browser. */
   readonly server?: { readonly url: string };
 }
@@ -21,8 +23,10 @@ export function readAddress(href: string): Address {
   const url = new URL(href);
   const hash = new URLSearchParams(url.hash.slice(1));
   const get = (key: string): string => hash.get(key) ?? url.searchParams.get(key) ?? '';
+  // Names that stand for no codec are passed over where they are used.
+  const codecs = get('codecs').toLowerCase().split(',').filter((name) => name !== '') as VideoCodec[];
   const server = get('sfu') === 'janus' ? { server: { url: get('janus') || JANUS } } : {};
-  return { call: get('call'), name: get('name'), token: get('token'), small: get('small') !== '', ...server };
+  return { call: get('call'), name: get('name'), token: get('token'), small: get('small') !== '', codecs, ...server };
 }
 
 /** The link to give to others: the call and the way its pictures go, and nothing of who made it. */

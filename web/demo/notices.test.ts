@@ -70,3 +70,14 @@ test('trouble stands before news, which go by themselves', () => {
   vi.advanceTimersByTime(10_000);
   expect(text()).toBeUndefined();
 });
+
+test('a media server that is away is said, unless something worse is', () => {
+  notices.server('interrupted');
+  vi.advanceTimersByTime(1500);
+  expect(text()).toContain('The media server does not answer');
+  notices.link('down');
+  expect(text()).toContain('Connection lost');
+  notices.link('up');
+  notices.server('connected');
+  expect(text()).toBe('Back.');
+});

@@ -30,6 +30,8 @@ export class Notices {
   #keyless = false;
   #missing: KeyMissing | undefined;
   #paused: PauseReason | undefined;
+  /** The media server is away: pictures have no way. */
+  #serverless = false;
   /** The trouble that is shown, and whether it has lasted long enough to be. */
   #shown = false;
   #settling: (() => void) | undefined;
@@ -76,6 +78,12 @@ export class Notices {
     this.#settle();
   }
 
+  /** The media server is there or away. */
+  server(state: 'connected' | 'interrupted'): void {
+    this.#serverless = state === 'interrupted';
+    this.#settle();
+  }
+
   /** Something to be known for a moment. */
   tell(text: string, kind: 'good' | 'news' = 'news'): void {
     this.#forget?.();
@@ -92,7 +100,7 @@ export class Notices {
     this.#settling?.();
     this.#forget?.();
     this.#settling = this.#forget = this.#news = this.#missing = this.#paused = undefined;
-    this.#shown = this.#keyless = false;
+    this.#shown = this.#keyless = this.#serverless = false;
     this.#link = 'up';
   }
 
@@ -104,6 +112,7 @@ export class Notices {
         : 'Connection lost, reconnecting. Your call goes on.';
     }
     if (this.#paused) return PAUSED[this.#paused];
+    if (this.#serverless) return 'The media server does not answer: nobody sees or hears anybody. Trying again…';
     return this.#missing && MISSING[this.#missing];
   }
 

@@ -207,6 +207,7 @@ export class Session {
     call.on('back', (member) => this.#awaySince.delete(member));
     mesh.on('peer', redraw);
     mesh.on('gone', redraw);
+    mesh.on('server', (state) => this.notices.server(state));
     if (call.epoch) this.#keyChanged(call.epoch);
     this.#timer = setInterval(() => void this.#look(true), LOOK_PERIOD);
     this.#set('call');
@@ -308,8 +309,8 @@ export class Session {
 
 /** What makes the way that the address asks for. */
 async function mediaMaker(name: string, stream: MediaStream): Promise<(call: Call) => Mesh | JanusRoom> {
-  const { server } = readAddress(location.href);
-  if (!server) return (call) => new Mesh(call, { stream });
+  const { server, codecs } = readAddress(location.href);
+  if (!server) return (call) => new Mesh(call, { stream, codecs });
   const room = await roomOf(name);
-  return (call) => new JanusRoom(call, { url: server.url, room, create: true, stream });
+  return (call) => new JanusRoom(call, { url: server.url, room, create: true, stream, codecs });
 }

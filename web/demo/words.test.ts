@@ -117,7 +117,8 @@ test('a wait for a key is told with its length', () => {
 describe('the address', () => {
   test('of the call stands behind ? or #', () => {
     expect(readAddress('https://a.example/?call=one').call).toBe('one');
-    expect(readAddress('https://a.example/?call=one#call=two&token=t')).toEqual({ call: 'two', name: '', token: 't', small: false });
+    expect(readAddress('https://a.example/?call=one#call=two&token=t')).toEqual({ call: 'two', name: '', token: 't', small: false, codecs: [] });
+    expect(readAddress('https://a.example/?call=one&codecs=AV1,vp9').codecs).toEqual(['av1', 'vp9']);
   });
 
   test('of a call through a media server says which', () => {
@@ -127,7 +128,7 @@ describe('the address', () => {
     expect(readAddress(href).server).toEqual({ url: 'wss://j.example/' });
     expect(readAddress(invitation(href, 'x')).server).toEqual({ url: 'wss://j.example/' });
     const switched = throughServer('https://a.example/?call=x&name=Ana#token=t', 'x');
-    expect(readAddress(switched)).toEqual({ call: 'x', name: 'Ana', token: 't', small: false, server: { url: 'ws://127.0.0.1:8188' } });
+    expect(readAddress(switched)).toEqual({ call: 'x', name: 'Ana', token: 't', small: false, codecs: [], server: { url: 'ws://127.0.0.1:8188' } });
   });
 
   test('an invitation carries no token', () => {

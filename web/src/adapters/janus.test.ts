@@ -58,9 +58,11 @@ let call: FakeCall;
 let janus: FakeJanus;
 let room: JanusRoom;
 let errors: string[];
+let states: string[];
 
 async function enter(more: object = {}): Promise<void> {
   room = new JanusRoom(call as unknown as Call, { url: 'ws://janus', room: 1, connect: janus.connect, ...more });
+  room.on('server', (state: string) => states.push(state));
   room.on('error', (error: ConclaveError) => errors.push(error.message));
   await vi.advanceTimersByTimeAsync(100);
 }
@@ -69,7 +71,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   vi.stubGlobal('MediaStream', class { addTrack(): void {} });
   vi.stubGlobal('RTCRtpReceiver', { getCapabilities: () => ({ codecs: [] }) });
-  [call, janus, errors] = [new FakeCall(), new FakeJanus(), []];
+  [call, janus, errors, states] = [new FakeCall(), new FakeJanus(), [], []];
 });
 
 afterEach(() => {
@@ -169,6 +171,7 @@ test('a server that goes away is joined again after a pause, and a room that is 
   expect(janus.sockets).toHaveLength(1);
   await vi.advanceTimersByTimeAsync(300);
   expect([janus.sockets.length, janus.requests('publish').length]).toEqual([2, 2]);
+  expect(states).toEqual(['connected', 'interrupted', 'connected']);
 });
 
 test('a room that is not there stays so unless it may be made', async () => {

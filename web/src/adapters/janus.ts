@@ -172,6 +172,7 @@ export class JanusRoom extends Emitter<MeshEvents> {
       this.#publisher = new Publisher({ call: this.#call, handle, tracks: this.#tracks, codecs: this.#options.codecs ?? [], simulcast: this.#options.simulcast ?? false, lost });
       await this.#publisher.publish();
       this.#pause = FIRST_PAUSE;
+      this.emit('server', 'connected');
       this.#news(answer);
     } catch (error) {
       if (isCurrent()) this.#lost(error instanceof ConclaveError ? error : new ConclaveError('media_server', { cause: error }));
@@ -195,6 +196,7 @@ export class JanusRoom extends Emitter<MeshEvents> {
 
   /** Everything is gone; it is made anew after a pause. */
   #lost(error: ConclaveError): void {
+    this.emit('server', 'interrupted');
     this.emit('error', error);
     const pause = this.#pause;
     this.#stop();

@@ -26,6 +26,8 @@ export interface MeshEvents {
   peer: PeerView;
   /** The connection to this member is gone, with the member. */
   gone: number;
+  /** How the connection to a media server is, where there is one: without it nobody sees or hears anybody. */
+  server: 'connected' | 'interrupted';
   error: ConclaveError;
 }
 
