@@ -62,8 +62,8 @@ impl<K> Kept<K> {
     /// The counter, exclusive-or the salt: RFC 9605 section 4.4.3.
     fn nonce(&self, counter: Counter) -> [u8; NONCE] {
         let mut nonce = *self.salt;
-        for (byte, counter) in nonce.iter_mut().rev().zip(counter.to_le_bytes()) {
-            *byte ^= counter;
+        if let Some(low) = nonce.last_chunk_mut() {
+            *low = (Counter::from_be_bytes(*low) ^ counter).to_be_bytes();
         }
         nonce
     }

@@ -128,18 +128,19 @@ impl SealingKey {
     fn seal(&mut self, clear: &[u8], secret: &[u8]) -> Result<Vec<u8>, SealError> {
         let counter = self.counter.try_next().map_err(|_| SealError::Exhausted)?;
         let header = SframeHeader::new(self.key.key_id(), counter);
+        let mut bytes = [0; LONGEST_HEADER];
+        header.serialize(&mut bytes).map_err(|_| SealError::Crypto)?;
+        let header = bytes.get(..header.len()).ok_or(SealError::Crypto)?;
         self.authenticated.clear();
-        self.authenticated.resize(header.len(), 0);
-        header.serialize(&mut self.authenticated).map_err(|_| SealError::Crypto)?;
+        self.authenticated.extend_from_slice(header);
+        self.authenticated.extend_from_slice(clear);
 
         let mut sealed = Vec::with_capacity(clear.len() + header.len() + secret.len() + TAG + WRAPPING);
         sealed.extend_from_slice(clear);
-        sealed.extend_from_slice(&self.authenticated);
+        sealed.extend_from_slice(header);
         let begins = sealed.len();
         sealed.extend_from_slice(secret);
         sealed.extend_from_slice(&[0; TAG]);
-        self.authenticated.extend_from_slice(clear);
-
         let body = sealed.get_mut(begins..).and_then(<[u8]>::split_last_chunk_mut::<TAG>);
         let (data, tag) = body.ok_or(SealError::Crypto)?;
         let view = EncryptionBufferView { aad: &mut self.authenticated, data, tag };
@@ -148,6 +149,8 @@ impl SealingKey {
     }
 }
 
+/// Bytes of the longest SFrame header: one, and twice eight.
+const LONGEST_HEADER: usize = 17;
 /// Bytes that [`Codec::wrap`] may add without another allocation.
 const WRAPPING: usize = 1;
 
