@@ -14,8 +14,7 @@ import { enumerate, initials } from './words.ts';
 /** Tiles, the panel beside them, and the controls. */
 export function Room({ session }: { session: Session }) {
   const { people } = session;
-  // A bot has no picture, nor has a recorder: they stand in the list of people, not among the tiles.
-  const others = people.filter(({ isMe, presence, member }) => !isMe && presence.kind !== 'headless' && member.role !== 'recorder');
+  const others = people.filter((person) => !person.isMe && isSeen(person));
   const shown = [...people.filter(({ isMe }) => isMe), ...others];
   const last = session.keyChanges.at(-1);
   return (
@@ -46,6 +45,11 @@ export function Room({ session }: { session: Session }) {
       </p>
     </div>
   );
+}
+
+/** Who has no picture by nature, a bot or a recorder, stands in the list of people alone. */
+function isSeen({ member, peer, presence }: Person): boolean {
+  return member.role === 'recorder' ? peer?.sends.video === true : presence.kind !== 'headless';
 }
 
 function RoomHead({ session }: { session: Session }) {

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { launch, type Browser, type BrowserContext, type Page } from 'puppeteer-core';
 
 import { mediaAddress } from './address.ts';
-import { readRows, rememberConnections, sumCounts, type Counted, type Refused, type Row } from './in_page.ts';
+import { readCodecs, readRows, rememberConnections, sumCounts, type Counted, type Refused, type Row } from './in_page.ts';
 import { FIREFOX } from './paths.ts';
 import { until, type Relay } from './programs.ts';
 
@@ -73,6 +73,11 @@ export class FirefoxPerson {
   /** Sums over all people who ever were there. */
   async counted(): Promise<Counted & Refused> {
     return this.page.evaluate(sumCounts);
+  }
+
+  /** The codecs of all media, as WebRTC reports them. */
+  async codecs(): Promise<string[]> {
+    return this.page.evaluate(readCodecs);
   }
 
   /** The security code. */

@@ -118,3 +118,12 @@ export async function sumCounts(): Promise<Counted & Refused> {
   }
   return sum;
 }
+
+/** Runs in the page: the codecs of all media, as WebRTC reports them. */
+export async function readCodecs(): Promise<string[]> {
+  const names = new Set<string>();
+  for (const connection of window.counted.keys()) {
+    for (const entry of (await connection.getStats()).values()) if (entry.type === 'codec') names.add(entry.mimeType);
+  }
+  return [...names].toSorted();
+}

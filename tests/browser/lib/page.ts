@@ -2,7 +2,7 @@
 
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 
-import { readRows, rememberConnections, sumCounts, watchPictures, type Counted, type Refused, type Row } from './in_page.ts';
+import { readCodecs, readRows, rememberConnections, sumCounts, watchPictures, type Counted, type Refused, type Row } from './in_page.ts';
 import { CHROMIUM } from './paths.ts';
 import { until, type Relay } from './programs.ts';
 
@@ -128,13 +128,7 @@ export class Person {
 
   /** The codecs of all media, as WebRTC reports them. */
   async codecs(): Promise<string[]> {
-    return this.page.evaluate(async () => {
-      const names = new Set<string>();
-      for (const connection of window.counted.keys()) {
-        for (const entry of (await connection.getStats()).values()) if (entry.type === 'codec') names.add(entry.mimeType);
-      }
-      return [...names].toSorted();
-    });
+    return this.page.evaluate(readCodecs);
   }
 
   /** Starts ICE anew on every connection, which makes an offer. */

@@ -109,9 +109,9 @@ export class Relay {
     return this.#native('lead', call);
   }
 
-  /** A headless member, holding a key. */
-  async join(call: string, user: string): Promise<Program> {
-    return this.#native('join', call, '--user', user);
+  /** A native member, holding a key; without files to publish it has no media. */
+  async join(call: string, user: string, ...more: readonly string[]): Promise<Program> {
+    return this.#native('join', call, '--user', user, ...more);
   }
 
   async #native(command: 'lead' | 'join', call: string, ...more: readonly string[]): Promise<Program> {
