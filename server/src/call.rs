@@ -43,7 +43,7 @@ use conclave_shared::{
         signed::{Body, Signed, keys_bytes, verify},
     },
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use self::{
     events::Step,
@@ -143,7 +143,7 @@ impl Call {
             ToRelay::Join(_) | ToRelay::Resume(_) | ToRelay::Restore(_) => Err(Refused::plain(Code::AlreadyJoined)),
             ToRelay::Keys(keys) => self.keys(joined, keys),
             ToRelay::Claim(claim) => self.claim(step, joined, &claim.of),
-            ToRelay::Commit(commit) => self.commit(step, joined, commit),
+            ToRelay::Commit(commit) => self.commit(step, joined, Arc::unwrap_or_clone(commit)),
             ToRelay::Ack(ack) => self.ack(step, joined, ack),
             ToRelay::Olm(olm) => self.olm(step, joined, olm),
             ToRelay::Body(signed) => self.body(step, joined, signed),

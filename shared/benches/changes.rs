@@ -74,7 +74,7 @@ fn following(world: &World, who: usize) -> Duration {
     cost.expect("a commit comes").spent + reading(world, who, "commit")
 }
 
-/// Two leave, one right after the other: the first finds ready keys, the second does not.
+/// Two leave, one right after the other: the first finds ready grants, the second does not.
 fn leaves(call: &mut Call) -> [Change; 2] {
     let first = call.join();
     let second = call.join();
@@ -121,7 +121,7 @@ fn main() {
     for (size, times, aim, cold_aim) in SIZES {
         let mut call = Call::new(size, AWAKE);
         let pairs: Vec<_> = (0..times).map(|_| leaves(&mut call)).collect();
-        for (index, name) in ["ready keys", "no ready key"].into_iter().enumerate() {
+        for (index, name) in ["ready grants", "none ready"].into_iter().enumerate() {
             let changes: Vec<_> = pairs.iter().map(|pair| pair[index]).collect();
             let [lead, member] = [median(&changes, |change| change.lead), median(&changes, |change| change.member)];
             let critical = median(&changes, Change::critical);

@@ -54,6 +54,8 @@ bugs! {
     SuccessionByOrder,
     /// The lead does not exclude who left.
     ForgetLeave,
+    /// A lead that leads again grants with what it made ready when it led before.
+    KeepReadyGrants,
     /// An acknowledgement speaks for the lead, not for its sender.
     AckForAnother,
     /// The lead leaves out a number between two epochs.

@@ -20,6 +20,7 @@ mod claims;
 pub mod config;
 mod epoch;
 pub mod error;
+mod grants;
 mod group;
 pub mod input;
 mod lead;

@@ -148,9 +148,31 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-/// An Olm message on its way: `[type, bytes]`, type 0 for a pre-key message and 1 for a normal one.
+/// An Olm message on its way: `[type, bytes]`, type 0 for a pre-key message, 1 for a normal one, and 2 for a normal one with
+/// [`SEALED_KEY`] bytes behind it: a ready grant, whose Olm message was made before there was anything to grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OlmMessage(pub u8, pub Blob);
+
+/// The type of a ready grant.
+const READY: u8 = 2;
+/// Bytes of a sealed key: the key and the tag of AES-GCM.
+pub const SEALED_KEY: usize = 32 + 16;
+
+impl OlmMessage {
+    /// A ready grant: a normal Olm message, and the key that is sealed under what it carries.
+    #[must_use]
+    pub fn ready(mut message: Vec<u8>, sealed: &[u8]) -> Self {
+        message.extend_from_slice(sealed);
+        Self(READY, Blob(message))
+    }
+
+    /// Both parts of a ready grant; `None` for any other message, or one that is too short.
+    #[must_use]
+    pub fn split_ready(&self) -> Option<(Self, &[u8; SEALED_KEY])> {
+        let (message, sealed) = self.1.0.split_last_chunk().filter(|_| self.0 == READY)?;
+        Some((Self(1, Blob(message.to_vec())), sealed))
+    }
+}
 
 #[cfg(test)]
 mod tests {

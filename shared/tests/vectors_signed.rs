@@ -8,7 +8,7 @@
 use conclave_shared::{
     crypto::{
         schedule::{extend, genesis, policy},
-        seal::seal_once,
+        seal::{WrappingKey, seal_once},
         secret::Secret,
     },
     id::{
@@ -19,7 +19,8 @@ use conclave_shared::{
     wire::{
         encode,
         sealed::{
-            Added, Cause, CommitBody, OlmContext, OlmEnd, OlmType, SecretBlob, SessionBody, message_aad, roster_hash,
+            Added, Cause, CommitBody, OlmContext, OlmEnd, OlmType, SecretBlob, SessionBody, message_aad, ready_aad,
+            roster_hash,
         },
         signed::{
             Card, Held, JoinProof, KeyBatch, Signed, Speaker, body_bytes, card_bytes, join_bytes, keys_bytes,
@@ -209,12 +210,14 @@ fn commits_and_what_is_sealed() {
     let session = SecretBlob::new(&[7; 165]);
     let plain = encode(&SessionBody { commit: RawValue::from_string(text.clone()).expect("JSON"), session });
     let key = Secret::take(&mut named("broadcast key")).expect("32 bytes");
+    let wrapping = Secret::take(&mut named("wrapping key")).expect("32 bytes");
     let end = |name: &str| OlmEnd {
         ed25519: Ed25519Key::new(named(name)),
         join: JoinId::new(named(&format!("{name}'s join"))),
     };
     let name = call();
     let context = OlmContext { call: &name, instance, from: end("lead"), to: end("member"), epoch: commit.epoch };
+    let ready = OlmContext { epoch: Epoch::first(Term(1)), ..context };
     let contexts = [OlmType::Rekey, OlmType::Welcome, OlmType::Present]
         .map(|kind| json!({"type": kind.as_byte(), "hash": hex(context.hash(kind))}));
     check(
@@ -239,6 +242,14 @@ fn commits_and_what_is_sealed() {
                 "to": {"ed25519": hex(named("member")), "join": hex(named("member's join"))},
                 "epoch": [1, 2],
                 "contexts": contexts,
+                "ready_context": hex(ready.hash(OlmType::Ready)),
+            },
+            "ready_grant": {
+                "wrapping_key": hex(named("wrapping key")),
+                "key": hex(named("broadcast key")),
+                "epoch": [1, 2],
+                "broadcast": hex(named("broadcast")),
+                "sealed": hex(WrappingKey::new(&wrapping).seal(&ready_aad(commit.epoch, &named("broadcast")), &key)),
             },
             "message_aad": [
                 {"epoch": [1, 2], "n": 9, "to": null, "aad": hex(message_aad(commit.epoch, 9, None))},

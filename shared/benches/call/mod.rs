@@ -1,5 +1,5 @@
 //! A call of N members for benches: all join with real devices, receive their first key and answer the lead once, so that
-//! the lead can draw ready keys for them; most are silent from then on. The relay's own work is not counted.
+//! the lead can make ready grants for them; most are silent from then on. The relay's own work is not counted.
 
 use crate::plain::World;
 use conclave_shared::{
@@ -81,7 +81,7 @@ impl Call {
     pub fn settle(&mut self) {
         self.world.advance(CHANGE);
         let due = self.world.members[LEAD].session.next_timer();
-        assert!(!matches!(due, Some((_, Timer::ReadyKeys))), "the lead has drawn all ready keys");
+        assert!(!matches!(due, Some((_, Timer::ReadyGrants))), "the lead has made all ready grants");
         self.world.wire.clear();
         self.world.said.clear();
         self.world.costs.clear();

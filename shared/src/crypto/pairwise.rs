@@ -10,16 +10,16 @@ use std::{
 use thiserror::Error;
 use vodozemac::{
     Curve25519PublicKey,
-    hazmat::olm::MessageKey,
     olm::{self, SessionConfig},
 };
 use zeroize::Zeroizing;
 
+use super::{random, seal::WrappingKey, secret::Secret};
 use crate::{
     id::{Curve25519Key, JoinId},
     identity::device::Device,
     time::Timestamp,
-    wire::{Blob, OlmMessage},
+    wire::{Blob, OlmMessage, SEALED_KEY, sealed::OLM_HEADER},
 };
 
 /// Sessions that one peer may open within [`OPEN_WINDOW`]: each costs three Diffie-Hellman steps.
@@ -28,7 +28,7 @@ const OPEN_LIMIT: usize = 3;
 const TRY_LIMIT: usize = 30;
 /// The time in which [`OPEN_LIMIT`] and [`TRY_LIMIT`] count.
 const OPEN_WINDOW: Duration = Duration::from_secs(60);
-/// Ready keys that are drawn in one idle step: some 300 microseconds.
+/// Ready grants that are made in one idle step: some 300 microseconds.
 const READY_PER_STEP: usize = 16;
 /// How long an older session of the same opener can still open messages that were on their way.
 const OLDER_TIME: Duration = Duration::from_secs(10);
@@ -63,13 +63,20 @@ pub struct Opened {
 pub struct Pairwise {
     /// Sessions that this device opened.
     ours: BTreeMap<JoinId, olm::Session>,
-    /// The ready keys of those peers that have answered. They lie apart from the sessions, which are large: a change that
-    /// uses a thousand keys touches no session.
-    ready: BTreeMap<JoinId, Option<MessageKey>>,
+    /// The ready grants of those peers that have answered. They lie apart from the sessions, which are large: a change that
+    /// uses a thousand of them touches no session.
+    ready: BTreeMap<JoinId, Option<Ready>>,
     /// Those of them that have none, each once.
     unready: Vec<JoinId>,
     /// Sessions that peers opened.
     theirs: BTreeMap<JoinId, Theirs>,
+}
+
+/// A grant that was made before there was anything to grant. All that costs is done: the Olm message carries a key that
+/// nobody else has, and what is granted will be sealed under that.
+struct Ready {
+    wrapping: WrappingKey,
+    message: Vec<u8>,
 }
 
 /// Sessions that one peer opened.
@@ -110,26 +117,38 @@ impl Pairwise {
         self.ours.contains_key(&peer)
     }
 
-    /// Seals a small payload to a peer, on the session that this device opened, with the ready key if there is one.
+    /// Seals a small payload to a peer, on the session that this device opened.
     ///
     /// # Errors
     /// [`PairwiseError::NoSession`], or [`PairwiseError::Message`] if the library refuses.
     pub fn seal(&mut self, peer: JoinId, payload: &[u8]) -> Result<OlmMessage, PairwiseError> {
-        if let Some(key) = self.ready.get_mut(&peer).and_then(Option::take) {
-            self.unready.push(peer);
-            return Ok(OlmMessage(1, Blob(key.encrypt(payload).to_bytes())));
-        }
         encrypt(self.ours.get_mut(&peer).ok_or(PairwiseError::NoSession)?, payload)
     }
 
-    /// Draws ready keys for some of the peers that have none.
-    pub fn prepare_some(&mut self) {
+    /// Seals the key of a broadcast to a peer by its ready grant, if there is one: it is used up.
+    pub fn seal_ready(&mut self, peer: JoinId, aad: &[u8], key: &Secret<32>) -> Option<OlmMessage> {
+        let Ready { wrapping, message } = self.ready.get_mut(&peer)?.take()?;
+        self.unready.push(peer);
+        Some(OlmMessage::ready(message, &wrapping.seal(aad, key)))
+    }
+
+    /// Makes ready grants for some of the peers that have none, each behind the header that binds it to its peer; a peer
+    /// without one gets none.
+    pub fn prepare_some(&mut self, header: impl Fn(JoinId) -> Option<[u8; OLM_HEADER]>) {
         for _ in 0..READY_PER_STEP {
             let Some(peer) = self.unready.pop() else { break };
-            if let (Some(session), Some(ready)) = (self.ours.get_mut(&peer), self.ready.get_mut(&peer)) {
-                *ready = session.next_message_key();
+            let made = header(peer).and_then(|header| Ready::new(self.ours.get_mut(&peer)?, &header));
+            match made {
+                Some(ready) => drop(self.ready.insert(peer, Some(ready))),
+                None => drop(self.ready.remove(&peer)),
             }
         }
+    }
+
+    /// Wipes all ready grants: what they were bound to is over.
+    pub fn unprepare(&mut self) {
+        self.unready = self.ready.keys().copied().collect();
+        self.ready.values_mut().for_each(|ready| *ready = None);
     }
 
     /// Whether [`prepare_some`](Self::prepare_some) has something to do.
@@ -168,7 +187,7 @@ impl Pairwise {
         if let Some(session) = self.ours.get_mut(&peer)
             && let Ok(plaintext) = session.decrypt(&message)
         {
-            // The peer's answer turned the ratchet: the next key comes from the new chain.
+            // The peer's answer turned the ratchet: the next grant comes from the new chain.
             if !matches!(self.ready.insert(peer, None), Some(None)) {
                 self.unready.push(peer);
             }
@@ -193,6 +212,16 @@ impl Pairwise {
         self.ready.retain(|peer, _| keep(peer));
         self.unready.retain(|peer| keep(peer));
         self.theirs.retain(|peer, _| keep(peer));
+    }
+}
+
+impl Ready {
+    fn new(session: &mut olm::Session, header: &[u8; OLM_HEADER]) -> Option<Self> {
+        let key: Secret<32> = Secret::take(&mut random::bytes::<32>().ok()?)?;
+        let payload = Zeroizing::new([header.as_slice(), key.expose()].concat());
+        let mut message = session.next_message_key()?.encrypt(&payload).to_bytes();
+        message.reserve_exact(SEALED_KEY);
+        Some(Self { wrapping: WrappingKey::new(&key), message })
     }
 }
 
@@ -243,6 +272,7 @@ fn curve25519(key: &Curve25519Key) -> Curve25519PublicKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::seal::{OpenError, unwrap_key};
     use std::collections::BTreeSet;
 
     const NOW: Timestamp = Timestamp::ZERO;
@@ -266,7 +296,28 @@ mod tests {
         pair
     }
 
+    const HEADER: [u8; OLM_HEADER] = [6; OLM_HEADER];
+    const AAD: &[u8] = b"this epoch";
+
     impl Pair {
+        fn prepare(&mut self) {
+            self.lead.1.prepare_some(|peer| (peer == MEMBER).then_some(HEADER));
+        }
+
+        /// The ready grant of a key, if there is one.
+        fn ready(&mut self, key: &Secret<32>) -> Option<OlmMessage> {
+            self.lead.1.seal_ready(MEMBER, AAD, key)
+        }
+
+        /// The wrapping key that came in a ready grant.
+        fn wrapping(&mut self, message: &OlmMessage) -> Result<Secret<32>, PairwiseError> {
+            let identity = self.lead.0.curve25519();
+            let opened = self.member.1.decrypt(NOW, &mut self.member.0, (LEAD, &identity), message)?;
+            let (header, wrapping) = opened.plaintext.split_first_chunk().expect("a header");
+            assert_eq!(*header, HEADER);
+            Ok(Secret::take(&mut wrapping.to_vec()).expect("32 bytes"))
+        }
+
         fn grant(&mut self, payload: &[u8]) -> OlmMessage {
             let message = self.lead.1.seal(MEMBER, payload).expect("a session");
             self.receive(&message, payload);
@@ -287,15 +338,26 @@ mod tests {
         }
     }
 
+    fn key(byte: u8) -> Secret<32> {
+        Secret::take(&mut [byte; 32]).expect("32 bytes")
+    }
+
     #[test]
-    fn ready_and_ordinary_messages_mix_on_one_session() {
+    fn ready_grants_and_ordinary_messages_mix_on_one_session() {
         let mut pair = pair();
         for round in 0..6 {
             if round % 2 == 0 {
-                pair.lead.1.prepare_some();
+                pair.prepare();
             }
-            pair.grant(b"ready or not");
-            pair.grant(b"certainly not ready");
+            pair.grant(b"not ready");
+            let granted = key(round);
+            assert_eq!(pair.ready(&granted).is_some(), round % 2 == 0);
+            pair.prepare();
+            let grant = pair.ready(&granted).expect("made in time");
+            pair.grant(b"overtaken");
+            let (message, sealed) = grant.split_ready().expect("a ready grant");
+            let wrapping = pair.wrapping(&message).expect("it opens");
+            assert_eq!(unwrap_key(&wrapping, AAD, sealed), Ok(granted));
             if round % 3 == 0 {
                 pair.answer();
             }
@@ -303,26 +365,52 @@ mod tests {
     }
 
     #[test]
-    fn no_two_messages_have_the_same_key() {
+    fn a_ready_grant_is_used_once_and_opens_only_whole() {
         let mut pair = pair();
         let mut seen = BTreeSet::new();
-        for round in 0..8 {
-            pair.lead.1.prepare_some();
-            if round == 4 {
-                pair.answer();
-            }
-            assert!(seen.insert(pair.grant(b"same").1.0), "the same plaintext never gives the same message");
+        let mut grants = Vec::new();
+        for _ in 0..4 {
+            pair.prepare();
+            let grant = pair.ready(&key(7)).expect("made in time");
+            assert!(pair.ready(&key(7)).is_none(), "it is used up");
+            assert!(seen.insert(grant.1.0.clone()), "the same key never gives the same grant");
+            grants.push(grant);
         }
+        let parts: Vec<_> = grants.iter().map(|grant| grant.split_ready().expect("a ready grant")).collect();
+        let first = pair.wrapping(&parts[0].0).expect("it opens");
+        let second = pair.wrapping(&parts[1].0).expect("it opens");
+        assert_ne!(first, second);
+        assert_eq!(unwrap_key(&first, AAD, parts[1].1), Err(OpenError), "sealed for another grant");
+        assert_eq!(unwrap_key(&first, b"another epoch", parts[0].1), Err(OpenError));
+        assert_eq!(unwrap_key(&first, AAD, parts[0].1), Ok(key(7)));
+        assert_eq!(pair.wrapping(&parts[0].0), Err(PairwiseError::Message), "its Olm message opens once");
+        assert_eq!(pair.wrapping(&grants[2]), Err(PairwiseError::Message), "a ready grant is no Olm message");
     }
 
     #[test]
-    fn a_ready_key_is_wiped_when_the_ratchet_turns() {
+    fn a_ready_grant_is_wiped_when_the_ratchet_turns_or_the_reign_ends() {
         let mut pair = pair();
-        pair.lead.1.prepare_some();
+        for wipe in [Pair::answer, |pair: &mut Pair| pair.lead.1.unprepare()] {
+            pair.prepare();
+            assert!(!pair.lead.1.is_unready());
+            wipe(&mut pair);
+            assert!(pair.lead.1.is_unready());
+            assert!(pair.ready(&key(1)).is_none());
+        }
+        pair.prepare();
+        pair.lead.1.retain(|peer| *peer != MEMBER);
+        assert!(pair.ready(&key(1)).is_none(), "whoever is gone is granted nothing");
+    }
+
+    #[test]
+    fn whoever_is_bound_to_nothing_gets_no_ready_grant() {
+        let mut pair = pair();
+        pair.lead.1.prepare_some(|_| None);
         assert!(!pair.lead.1.is_unready());
+        assert!(pair.ready(&key(1)).is_none());
         pair.answer();
-        assert!(pair.lead.1.is_unready());
-        pair.grant(b"from the new chain");
+        pair.prepare();
+        assert!(pair.ready(&key(1)).is_some());
     }
 
     #[test]

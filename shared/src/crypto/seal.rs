@@ -27,6 +27,31 @@ pub fn open_once(key: &Secret<32>, ciphertext: &[u8]) -> Result<Vec<u8>, OpenErr
     open(key.expose(), 0, &[], ciphertext)
 }
 
+/// A key of one use, set up ahead of that use: for a few bytes this is most of what AES-GCM costs.
+pub struct WrappingKey(Box<Aes256Gcm>);
+
+impl WrappingKey {
+    /// Sets a key up.
+    #[must_use]
+    pub fn new(key: &Secret<32>) -> Self {
+        Self(Box::new(Aes256Gcm::new(key.expose().into())))
+    }
+
+    /// Seals a key, nonce zero; this key is used up and wiped.
+    #[must_use]
+    pub fn seal(self, aad: &[u8], key: &Secret<32>) -> Vec<u8> {
+        encrypt(&self.0, 0, aad, key.expose())
+    }
+}
+
+/// Opens what [`WrappingKey::seal`] sealed.
+///
+/// # Errors
+/// [`OpenError`]: sealed under another key, or for other additional data.
+pub fn unwrap_key(wrapping: &Secret<32>, aad: &[u8], sealed: &[u8]) -> Result<Secret<32>, OpenError> {
+    Secret::take(&mut open(wrapping.expose(), 0, aad, sealed)?).ok_or(OpenError)
+}
+
 /// Seals application message number `n` of its sender.
 #[must_use]
 pub fn seal_message(key: &MessageKey, n: u64, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
@@ -42,11 +67,13 @@ pub fn open_message(key: &MessageKey, n: u64, aad: &[u8], ciphertext: &[u8]) -> 
 }
 
 fn seal(key: &[u8; 32], n: u64, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+    encrypt(&Aes256Gcm::new(key.into()), n, aad, plaintext)
+}
+
+fn encrypt(cipher: &Aes256Gcm, n: u64, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
     // AES-GCM refuses only above 64 GiB.
     #[allow(clippy::expect_used)]
-    Aes256Gcm::new(key.into())
-        .encrypt(&nonce(n), Payload { msg: plaintext, aad })
-        .expect("messages are bounded far below the limit of GCM")
+    cipher.encrypt(&nonce(n), Payload { msg: plaintext, aad }).expect("messages are bounded far below the limit of GCM")
 }
 
 fn open(key: &[u8; 32], n: u64, aad: &[u8], ciphertext: &[u8]) -> Result<Vec<u8>, OpenError> {
@@ -77,5 +104,17 @@ mod tests {
         assert_eq!(open(key.expose(), 1, &[], &sealed), Err(OpenError));
         assert_eq!(open(key.expose(), 0, &[1], &sealed), Err(OpenError));
         assert_eq!(open_once(&key, &[]), Err(OpenError));
+    }
+
+    #[test]
+    fn a_wrapped_key_opens_under_its_own_key_and_context_alone() {
+        let key = |byte| Secret::take(&mut [byte; 32]).expect("32 bytes");
+        let sealed = WrappingKey::new(&key(1)).seal(b"this", &key(2));
+        assert_eq!(unwrap_key(&key(1), b"this", &sealed), Ok(key(2)));
+        assert_eq!(unwrap_key(&key(3), b"this", &sealed), Err(OpenError));
+        assert_eq!(unwrap_key(&key(1), b"that", &sealed), Err(OpenError));
+        assert_eq!(unwrap_key(&key(1), b"this", &sealed[..47]), Err(OpenError));
+        let short = seal(key(1).expose(), 0, b"this", &[2; 31]);
+        assert_eq!(unwrap_key(&key(1), b"this", &short), Err(OpenError), "not a key");
     }
 }

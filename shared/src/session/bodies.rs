@@ -1,6 +1,6 @@
 //! Signed bodies: what members say to each other under their own names.
 
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use zeroize::Zeroizing;
 
 use super::{
@@ -15,7 +15,7 @@ use crate::{
     id::{Epoch, Joined},
     limits,
     wire::{
-        Blob, LeftReason, encode,
+        Blob, LeftReason,
         sealed::{Activate, Content, Leave, Rotate, SealedMessage, message_aad},
         signed::{Body, Signed, Speaker, body_bytes, verify},
     },
@@ -230,5 +230,5 @@ impl Call {
 }
 
 fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>, InternalError> {
-    RawValue::from_string(encode(value)).map_err(|_| InternalError::Crypto)
+    to_raw_value(value).map_err(|_| InternalError::Crypto)
 }

@@ -245,7 +245,7 @@ impl Call {
 
     /// What a lead does while no epoch is on its way.
     fn idle_deadlines(&self, reign: &Reign, config: &Config) -> impl Iterator<Item = Deadline> {
-        let keys = self.olm.is_unready().then_some((Timestamp::ZERO, Timer::ReadyKeys));
+        let keys = self.olm.is_unready().then_some((Timestamp::ZERO, Timer::ReadyGrants));
         let live = self.group.as_ref().map_or(0, |group| group.epochs.len());
         let pace = reign.has_wishes().then(|| reign.paced(live, config)).filter(|at| *at > self.woken);
         keys.into_iter().chain(pace.map(|at| (at, Timer::Pace)))
@@ -359,10 +359,7 @@ impl Call {
             ctx.alarm(event);
         }
         self.mailbox.expire(ctx.now);
-        if let Some(reign) = self.reign.as_mut().filter(|reign| reign.is_idle()) {
-            self.olm.prepare_some();
-            reign.prepare();
-        }
+        self.prepare();
         let keeps = self.unsaid.keeps_until().is_some_and(|until| ctx.now < until);
         if let Some(group) = &mut self.group
             && group.timeout(ctx, keeps)

@@ -188,7 +188,6 @@ impl Claims {
         if let Some(claim) = self.claims.get_mut(&joined) {
             claim.gone.get_or_insert(now);
         }
-        self.expire(now);
     }
 
     /// A commit that this device checked, or, before it has a roster, what a lead told the relay of one.

@@ -148,7 +148,7 @@ pub enum CommitError {
     /// The grant does not open, or is bound to something else.
     #[error("the grant does not open")]
     Grant,
-    /// The grant names another broadcast.
+    /// The grant names another broadcast, or its key was sealed for another broadcast or epoch.
     #[error("the grant is for another broadcast")]
     OtherBroadcast,
     /// The lead's signature does not verify.

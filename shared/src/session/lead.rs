@@ -1,27 +1,33 @@
 //! Leading: claiming keys, committing changes, granting epochs, activating them.
 
+use serde_json::value::{RawValue, to_raw_value};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::{
     call::{Call, Ctx},
     config::Config,
     error::{CommitError, InternalError, SecurityEvent},
+    grants::{Rekey, welcome},
     group::Install,
-    member::{broadcast_hash, unbind},
+    member::unbind,
     output::Event,
     reign::{Claiming, Phase, Plan, Reign, Staged, Tip},
     roster::{Entry, Roster},
 };
 use crate::{
-    crypto::{group::OutboundGroup, random, schedule, seal::seal_once, secret::Secret},
-    id::{AckMac, Epoch, Instance, Joined, RosterHash, Term},
+    crypto::{
+        group::{Export, InboundGroup, OutboundGroup},
+        random, schedule,
+        seal::seal_once,
+        secret::Secret,
+    },
+    id::{AckMac, Epoch, Instance, Joined, Term},
     limits,
     time::Timestamp,
     wire::{
         Blob, Broadcast, Claim, Claimed, ClaimedKey, Commit, OlmMessage, encode,
-        sealed::{
-            Added, Cause, CommitBody, Content, Grant, OlmContext, OlmType, SealedSession, SecretBlob, SessionBody,
-        },
+        sealed::{Added, Cause, CommitBody, Content, OlmContext, OlmType, SealedSession, SecretBlob, SessionBody},
         signed::{Signed, keys_bytes, verify},
     },
 };
@@ -32,14 +38,17 @@ const CLAIM_TRIES: u8 = 3;
 /// How many times the presence time a member has after a change of lead: it was here before, and may only be slow.
 const PRESENCE_AFTER_CHANGE: u32 = 3;
 
-/// What goes out with a staged commit.
-struct Upload {
-    commit: CommitBody,
+/// A commit that is about to be sent, and what is granted with it.
+pub(super) struct Upload {
+    pub(super) commit: CommitBody,
     broadcast: Broadcast,
-    /// What a joiner is granted.
-    welcome: Zeroizing<String>,
-    /// What a member of a new session is granted: key and hash of the broadcast.
-    rekey: Option<Secret<64>>,
+    pub(super) tip: Tip,
+    /// The session from the index of the epoch on.
+    export: Export,
+    /// What a joiner is granted; empty when there is none.
+    pub(super) welcome: Zeroizing<String>,
+    /// What a member is granted, when the session is new.
+    pub(super) rekey: Option<Rekey>,
 }
 
 impl Call {
@@ -254,19 +263,17 @@ impl Call {
             None => OutboundGroup::new().map_err(|_| InternalError::Crypto)?,
         };
         let plan = Plan { add: add.iter().map(|entry| entry.added).collect(), ..plan };
-        let (upload, tip) = self.upload(ctx, (epoch, roster), plan, &mut session)?;
-        let index = upload.commit.index;
-        let inbound = if ratchets { None } else { Some(session.inbound(index).map_err(|_| InternalError::Crypto)?) };
-        let grants = self.grants(&upload, &tip)?;
-        let Upload { commit, broadcast, .. } = upload;
+        let upload = self.upload(ctx, (epoch, roster), plan, &mut session)?;
+        let grants = self.grants(&upload)?;
+        let Upload { commit, broadcast, tip, export, .. } = upload;
         let added: Vec<_> = commit.add.iter().map(|added| added.joined).collect();
         let removed = commit.remove.clone();
         let Some(reign) = &mut self.reign else { return Ok(()) };
         let stranded = std::mem::take(&mut reign.stranded);
         let remove: Vec<_> = removed.iter().copied().chain(stranded).collect();
         let lost = remove.iter().copied().filter(|joined| !reign.expelled.remove(joined)).collect();
-        let upload = Commit { epoch, add: added.clone(), remove, lost, broadcast, grants };
-        ctx.send(upload.clone());
+        let upload = Arc::new(Commit { epoch, add: added.clone(), remove, lost, broadcast, grants });
+        ctx.send(Arc::clone(&upload));
         for joined in added.iter().copied().filter(|joined| *joined != self.me.joined) {
             reign.waiting.remove(&joined);
             reign.expected.insert(joined, (ctx.now + ctx.config.presence, epoch));
@@ -291,9 +298,8 @@ impl Call {
         reign.tip = tip.clone();
         // Whoever waits with a lower number can only join again: the relay sees to it.
         reign.waiting.retain(|joined| Some(*joined) > tip.roster.highest());
-        let staged =
-            Staged { tip, cause: commit.cause, session: inbound, index, added, removed, since: ctx.now, upload };
-        reign.staged.push_back(staged);
+        let (cause, index, session) = (commit.cause, commit.index, (!ratchets).then_some(export));
+        reign.staged.push_back(Staged { tip, cause, session, index, added, removed, since: ctx.now, upload });
         Ok(())
     }
 
@@ -320,6 +326,9 @@ impl Call {
                 }
             }
         }
+        if entries.is_empty() {
+            return Ok((entries, without));
+        }
         let roster = without.apply(&entries, &[]).map_err(|_| InternalError::Crypto)?;
         Ok((entries, roster))
     }
@@ -331,7 +340,7 @@ impl Call {
         (epoch, roster): (Epoch, Roster),
         plan: Plan,
         session: &mut OutboundGroup,
-    ) -> Result<(Upload, Tip), InternalError> {
+    ) -> Result<Upload, InternalError> {
         let Some(reign) = &self.reign else { return Err(InternalError::Crypto) };
         let prev = reign.tip.transcript;
         let index = session.index() + u32::from(plan.cause.ratchets());
@@ -350,17 +359,19 @@ impl Call {
             session: session.id(),
             index,
         };
-        let text = encode(&commit);
-        let transcript = schedule::extend(&prev, text.as_bytes());
+        let text = to_raw_value(&commit).map_err(|_| InternalError::Crypto)?;
+        let transcript = schedule::extend(&prev, text.get().as_bytes());
+        let early = u32::from(planted!(GrantCurrentIndex) && plan.cause.ratchets());
+        let export = session.export(index - early).map_err(|_| InternalError::Crypto)?;
         let (broadcast, rekey) = if plan.cause.ratchets() {
-            (Broadcast::Ratchet(session.encrypt(text.as_bytes())), None)
+            (Broadcast::Ratchet(session.encrypt(text.get().as_bytes())), None)
         } else {
-            let (signed, rekey) = self.seal_session(ctx, epoch, text, session)?;
+            let (signed, rekey) = self.seal_session(ctx, epoch, text, &export)?;
             (Broadcast::Session(signed), Some(rekey))
         };
-        let tip = Tip { epoch, transcript, roster };
-        let welcome = welcome(&commit, &tip, hash, session)?;
-        Ok((Upload { commit, broadcast, welcome, rekey }, tip))
+        let welcome =
+            if commit.add.is_empty() { Zeroizing::default() } else { welcome(&commit, (transcript, hash), &export) };
+        Ok(Upload { commit, broadcast, tip: Tip { epoch, transcript, roster }, export, welcome, rekey })
     }
 
     /// Seals a new session and its commit under a fresh key, and signs the whole once.
@@ -368,39 +379,17 @@ impl Call {
         &mut self,
         ctx: &Ctx<'_>,
         epoch: Epoch,
-        commit: String,
-        session: &mut OutboundGroup,
-    ) -> Result<(Signed, Secret<64>), InternalError> {
-        let crypto = |_| InternalError::Crypto;
+        commit: Box<RawValue>,
+        export: &Export,
+    ) -> Result<(Signed, Rekey), InternalError> {
         let key = Secret::take(&mut random::bytes::<32>().map_err(|_| InternalError::Random)?);
         let key = key.ok_or(InternalError::Crypto)?;
-        let export = session.export(0).map_err(|_| InternalError::Crypto)?;
-        let commit = serde_json::value::RawValue::from_string(commit).map_err(crypto)?;
         let plain = encode(&SessionBody { commit, session: SecretBlob::new(export.expose()) });
         let plain = Zeroizing::new(plain);
         let sealed = SealedSession { sealed: Blob(seal_once(&key, plain.as_bytes())) };
         let signed = self.sign(ctx, epoch, None, &Content::from(sealed))?;
-        let mut rekey = [key.expose().as_slice(), &broadcast_hash(signed.text.get())].concat();
-        let rekey = Secret::take(&mut rekey).ok_or(InternalError::Crypto)?;
-        Ok((signed, rekey))
-    }
-
-    /// One small Olm message for each member that cannot follow the broadcast by itself.
-    fn grants(&mut self, upload: &Upload, tip: &Tip) -> Result<Vec<(Joined, OlmMessage)>, InternalError> {
-        let (instance, me) = (upload.commit.instance, self.me.joined);
-        let mut grants = Vec::with_capacity(tip.roster.len());
-        for entry in tip.roster.iter().filter(|entry| entry.added.joined != me) {
-            let joined = entry.added.joined;
-            let new = upload.commit.add.iter().any(|added| added.joined == joined);
-            let (kind, rest) = match (&upload.rekey, new) {
-                (_, true) => (OlmType::Welcome, upload.welcome.as_bytes()),
-                (Some(rekey), false) => (OlmType::Rekey, rekey.expose().as_slice()),
-                (None, false) => continue,
-            };
-            let sealed = self.seal_olm(entry.end(), (instance, tip.epoch), kind, rest);
-            grants.push((joined, sealed.map_err(|_| InternalError::Crypto)?));
-        }
-        Ok(grants)
+        let broadcast = signed.text_hash();
+        Ok((signed, Rekey { key, broadcast }))
     }
 
     /// The relay has sequenced our own commit.
@@ -422,6 +411,8 @@ impl Call {
         }
         let (added, removed) = (staged.added.clone(), staged.removed.clone());
         let Staged { tip: Tip { transcript, roster, .. }, cause, session, index, .. } = staged;
+        let session = session.map(|export| InboundGroup::import(&export)).transpose();
+        let session = session.map_err(|_| CommitError::Session)?;
         let lead = self.me.joined;
         let install = Install { instance, epoch, cause, lead, transcript, roster, session, index, body: None };
         self.install(ctx, install).map_err(|_| CommitError::Session)?;
@@ -496,25 +487,4 @@ impl Call {
         reign.activated(epoch);
         Ok(())
     }
-}
-
-/// What a joiner is given: the session from the epoch's index on, and what the epoch is bound to.
-fn welcome(
-    commit: &CommitBody,
-    tip: &Tip,
-    roster: RosterHash,
-    session: &mut OutboundGroup,
-) -> Result<Zeroizing<String>, InternalError> {
-    let early = u32::from(planted!(GrantCurrentIndex) && commit.cause.ratchets());
-    let export = session.export(commit.index - early).map_err(|_| InternalError::Crypto)?;
-    Ok(Zeroizing::new(encode(&Grant {
-        instance: commit.instance,
-        epoch: tip.epoch,
-        transcript: tip.transcript,
-        roster,
-        lead: commit.lead,
-        policy: commit.policy,
-        cause: commit.cause,
-        session: SecretBlob::new(export.expose()),
-    })))
 }

@@ -9,7 +9,7 @@ use super::{
     error::{CommitError, SecurityEvent},
     group::{Group, Install},
     output::{EndReason, KeyMissing, Output},
-    roster::Roster,
+    roster::{Entry, Roster},
     rules::{Step, comes_next, may_commit, suits},
 };
 use crate::{
@@ -17,24 +17,23 @@ use crate::{
         group::{EXPORT_LENGTH, Export, InboundGroup},
         pairwise::PairwiseError,
         schedule,
-        seal::open_once,
+        seal::{open_once, unwrap_key},
         secret::Secret,
     },
-    id::{Epoch, Joined},
+    id::{Epoch, Instance, Joined},
     time::Timestamp,
     wire::{
         Blob, Broadcast, Committed, Olm, OlmMessage,
         code::Code,
-        sealed::{CommitBody, Content, Grant, OlmContext, OlmEnd, OlmType, SecretBlob, SessionBody},
-        signed::{Body, Signed, Speaker, body_bytes, sha256, verify},
+        sealed::{
+            CommitBody, Content, Grant, OLM_HEADER, OlmContext, OlmEnd, OlmType, SecretBlob, SessionBody, ready_aad,
+        },
+        signed::{Body, Signed, Speaker, body_bytes, verify},
     },
 };
 
 /// A commit that holds, and what to install for it.
 type Followed = (Install, CommitBody);
-
-/// `type (1) ‖ context (32)` in front of every Olm payload.
-pub(super) const OLM_HEADER: usize = 33;
 
 impl Call {
     /// The lead moved the call on, as the relay says.
@@ -151,14 +150,8 @@ impl Call {
         let group = self.group.as_ref().ok_or(CommitError::Undecryptable)?;
         let lead = group.roster.get(from).ok_or(CommitError::Lead)?.clone();
         let instance = group.instance;
-        let mut payload = self.open_olm(ctx, from, grant.ok_or(CommitError::NoGrant)?)?;
-        let context = OlmContext { call: &self.name, instance, from: lead.end(), to: self.me.end, epoch };
-        let rest = unbind(&mut payload, &context, OlmType::Rekey).ok_or(CommitError::Grant)?;
-        let (key, hash) = rest.split_at_mut_checked(32).ok_or(CommitError::Grant)?;
-        let key = Secret::take(key).ok_or(CommitError::Grant)?;
-        if *hash != signed.text_hash() {
-            return Err(CommitError::OtherBroadcast);
-        }
+        let grant = grant.ok_or(CommitError::NoGrant)?;
+        let key = self.open_grant(ctx, (&lead, instance), (epoch, signed.text_hash()), grant)?;
         let speaker = Speaker { call: self.name.clone(), instance, ed25519: lead.info.ed25519, join: lead.added.join };
         verify(&lead.info.ed25519, &body_bytes(&speaker, signed.text.get()), &signed.signature)
             .map_err(|_| CommitError::Signature)?;
@@ -172,6 +165,32 @@ impl Call {
         }
         let install = self.check(text.get().as_bytes(), &body, (from, epoch), Some(session))?;
         Ok((Install { body: Some((from, n)), ..install }, body))
+    }
+
+    /// The key of a broadcast, from this device's own grant: one that names this broadcast, or one that was ready before,
+    /// with the key sealed for this broadcast and epoch.
+    fn open_grant(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        (lead, instance): (&Entry, Instance),
+        (epoch, broadcast): (Epoch, [u8; 32]),
+        grant: &OlmMessage,
+    ) -> Result<Secret<32>, CommitError> {
+        let ready = grant.split_ready();
+        let message = ready.as_ref().map_or(grant, |(message, _)| message);
+        let mut payload = self.open_olm(ctx, lead.added.joined, message)?;
+        let mut context = OlmContext { call: &self.name, instance, from: lead.end(), to: self.me.end, epoch };
+        if let Some((_, sealed)) = ready {
+            context.epoch = Epoch::first(epoch.term());
+            let wrapping = unbind(&mut payload, &context, OlmType::Ready).and_then(Secret::take);
+            let aad = ready_aad(epoch, &broadcast);
+            return unwrap_key(&wrapping.ok_or(CommitError::Grant)?, &aad, sealed)
+                .map_err(|_| CommitError::OtherBroadcast);
+        }
+        let rest = unbind(&mut payload, &context, OlmType::Rekey).ok_or(CommitError::Grant)?;
+        let (key, hash) = rest.split_at_mut_checked(32).ok_or(CommitError::Grant)?;
+        let key = Secret::take(key).ok_or(CommitError::Grant)?;
+        if *hash == broadcast { Ok(key) } else { Err(CommitError::OtherBroadcast) }
     }
 
     /// Opens the signed broadcast of a new session.
@@ -296,7 +315,7 @@ impl Call {
     pub(super) fn seal_olm(
         &mut self,
         to: OlmEnd,
-        (instance, epoch): (crate::id::Instance, Epoch),
+        (instance, epoch): (Instance, Epoch),
         kind: OlmType,
         rest: &[u8],
     ) -> Result<OlmMessage, PairwiseError> {
@@ -307,14 +326,13 @@ impl Call {
 
 /// Puts type and context in front of an Olm payload.
 pub(super) fn bind(context: &OlmContext<'_>, kind: OlmType, rest: &[u8]) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new([&[kind.as_byte()], context.hash(kind).as_slice(), rest].concat())
+    Zeroizing::new([context.header(kind).as_slice(), rest].concat())
 }
 
 /// The rest of an Olm payload, if type and context are the expected ones.
 pub(super) fn unbind<'a>(payload: &'a mut [u8], context: &OlmContext<'_>, kind: OlmType) -> Option<&'a mut [u8]> {
-    let (header, rest) = payload.split_at_mut_checked(OLM_HEADER)?;
-    let (first, bound) = header.split_first()?;
-    (*first == kind.as_byte() && *bound == context.hash(kind)).then_some(rest)
+    let (header, rest) = payload.split_first_chunk_mut()?;
+    (*header == context.header(kind)).then_some(rest)
 }
 
 pub(super) fn import(mut session: SecretBlob) -> Result<InboundGroup, CommitError> {
@@ -333,9 +351,4 @@ fn check_hash(roster: &Roster, body: &CommitBody) -> Result<(), CommitError> {
     } else {
         Err(super::error::RosterError::Hash.into())
     }
-}
-
-/// The hash by which a grant names its broadcast.
-pub(super) fn broadcast_hash(text: &str) -> [u8; 32] {
-    sha256(&[text.as_bytes()])
 }

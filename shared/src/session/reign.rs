@@ -1,7 +1,7 @@
 //! What a lead keeps in mind: who waits, who leaves, who has acknowledged what.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     config::Config,
@@ -13,7 +13,7 @@ use super::{
     timer::{Deadline, Timer},
 };
 use crate::{
-    crypto::group::{InboundGroup, OutboundGroup},
+    crypto::group::{Export, OutboundGroup},
     id::{Ed25519Key, Epoch, Instance, Joined, RequestNonce, Term, Transcript},
     limits,
     time::Timestamp,
@@ -42,7 +42,7 @@ pub(super) struct Reign {
     pub(super) session: Option<OutboundGroup>,
     /// When it was made.
     pub(super) session_since: Timestamp,
-    /// The next new session, made in idle time like the ready keys that will carry it.
+    /// The next new session, made in idle time like the ready grants that will go with it.
     pub(super) spare: Option<OutboundGroup>,
     /// What the newest commit, staged or installed, leads to.
     pub(super) tip: Tip,
@@ -106,13 +106,14 @@ pub(super) struct Tip {
 pub(super) struct Staged {
     pub(super) tip: Tip,
     pub(super) cause: Cause,
-    pub(super) session: Option<InboundGroup>,
+    /// The new session, if it made one.
+    pub(super) session: Option<Export>,
     pub(super) index: u32,
     pub(super) added: Vec<Joined>,
     pub(super) removed: Vec<Joined>,
     pub(super) since: Timestamp,
     /// As it was sent.
-    pub(super) upload: Commit,
+    pub(super) upload: Arc<Commit>,
 }
 
 /// An epoch that is installed and not yet active.

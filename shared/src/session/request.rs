@@ -25,7 +25,7 @@ use crate::{
     time::Timestamp,
     wire::{
         Olm, OlmMessage, encode,
-        sealed::{Grant, KeyRequest, OlmContext, OlmType, Regrant, SecretBlob},
+        sealed::{Grant, KeyRequest, OLM_HEADER, OlmContext, OlmType, Regrant, SecretBlob},
     },
 };
 use zeroize::Zeroizing;
@@ -248,7 +248,7 @@ impl Call {
         message: &OlmMessage,
     ) -> Result<Option<Install>, CommitError> {
         let mut payload = self.open_olm(ctx, from, message)?;
-        let json = payload.get(super::member::OLM_HEADER..).unwrap_or_default();
+        let json = payload.get(OLM_HEADER..).unwrap_or_default();
         let Regrant { nonce: echoed, grant, members } =
             serde_json::from_slice(json).map_err(|_| CommitError::Malformed)?;
         let group = self.group.as_ref().ok_or(CommitError::Undecryptable)?;

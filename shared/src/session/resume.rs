@@ -1,6 +1,6 @@
 //! Taking a seat again after the connection dropped, at a relay that still holds it or at one that knows nothing.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Profile,
@@ -174,7 +174,7 @@ impl Call {
         let Some(reign) = self.reign.as_mut().filter(|reign| !reign.confirmed) else { return };
         reign.confirmed = true;
         reign.touch(ctx.now);
-        let again: Vec<_> = reign.staged.iter().map(|staged| staged.upload.clone()).collect();
+        let again: Vec<_> = reign.staged.iter().map(|staged| Arc::clone(&staged.upload)).collect();
         again.into_iter().for_each(|commit| ctx.send(commit));
     }
 }

@@ -31,6 +31,9 @@ impl Call {
         }
         self.lead = Some((term, joined));
         self.reign = None;
+        if !planted!(KeepReadyGrants) {
+            self.olm.unprepare();
+        }
         self.lease.begin_term(ctx.now);
         self.left.values_mut().for_each(|since| *since = ctx.now);
         self.want_of_new_lead(ctx.now);

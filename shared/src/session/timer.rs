@@ -7,8 +7,8 @@ use crate::time::Timestamp;
 pub enum Timer {
     /// Cards that the relay sent wait to be checked: idle work.
     Cards,
-    /// The lead draws ready keys: idle work.
-    ReadyKeys,
+    /// The lead makes ready grants: idle work.
+    ReadyGrants,
     /// A sender that heard no `activate` switches by itself.
     Switch,
     /// Keys of an epoch that nobody seals under any more are wiped.

@@ -10,6 +10,8 @@ pub const KEYS: &[u8] = b"conclave/1 keys";
 pub const BODY: &[u8] = b"conclave/1 body";
 /// What an Olm payload is bound to.
 pub const OLM: &[u8] = b"conclave/1 olm";
+/// Additional data of a key that is sealed for a ready grant.
+pub const READY: &[u8] = b"conclave/1 ready";
 /// Hash of the members of a roster.
 pub const ROSTER: &[u8] = b"conclave/1 roster";
 /// Hash of the call policy.
@@ -48,6 +50,7 @@ mod tests {
             RESUME,
             BODY,
             OLM,
+            READY,
             ROSTER,
             POLICY,
             GENESIS,

@@ -12,6 +12,7 @@
 //! type 3  present  rest = empty: a joiner's first acknowledgement
 //! type 4  regrant  rest = JSON of `Regrant`
 //! type 5  turn     rest = empty: turns the ratchet
+//! type 6  ready    rest = key (32), under which another is sealed later ([`OlmMessage::ready`](super::OlmMessage::ready)); count = 0
 //! ```
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -301,6 +302,8 @@ pub enum OlmType {
     Regrant,
     /// Turns the ratchet of the session, so that it heals.
     Turn,
+    /// A key made ahead, under which the key of a broadcast session is sealed when there is one.
+    Ready,
 }
 
 impl OlmType {
@@ -313,6 +316,7 @@ impl OlmType {
             Self::Present => 3,
             Self::Regrant => 4,
             Self::Turn => 5,
+            Self::Ready => 6,
         }
     }
 }
@@ -337,12 +341,23 @@ pub struct OlmContext<'a> {
     pub from: OlmEnd,
     /// For whom.
     pub to: OlmEnd,
-    /// The epoch that it is about.
+    /// The epoch that it is about; the first of its term for what is made before its epoch is known.
     pub epoch: Epoch,
 }
 
+/// `type (1) ‖ context (32)` in front of every Olm payload.
+pub const OLM_HEADER: usize = 33;
+
 impl OlmContext<'_> {
-    /// The 32 bytes that stand in front of the payload.
+    /// What stands in front of the payload.
+    #[must_use]
+    pub fn header(&self, kind: OlmType) -> [u8; OLM_HEADER] {
+        let mut header = [kind.as_byte(); OLM_HEADER];
+        header.iter_mut().skip(1).zip(self.hash(kind)).for_each(|(to, from)| *to = from);
+        header
+    }
+
+    /// All of it as 32 bytes.
     #[must_use]
     pub fn hash(&self, kind: OlmType) -> [u8; 32] {
         sha256(&[
@@ -357,6 +372,12 @@ impl OlmContext<'_> {
             &self.epoch.to_bytes(),
         ])
     }
+}
+
+/// Additional data of a key sealed for a ready grant: `label ‖ term ‖ count ‖ SHA-256(text of the broadcast body) (32)`.
+#[must_use]
+pub fn ready_aad(epoch: Epoch, broadcast: &[u8; 32]) -> Vec<u8> {
+    [label::READY, &epoch.to_bytes(), broadcast].concat()
 }
 
 /// Additional data of a sealed application message: `label ‖ term ‖ count ‖ n (u64 BE)`, then `0x00` for all or

@@ -1,6 +1,7 @@
 //! What a client says to the relay.
 
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use super::{
     At, Blob, OlmMessage, messages,
@@ -22,7 +23,7 @@ messages! {
         /// The lead asks for one one-time key of each of these members.
         "claim" => Claim(Claim),
         /// The lead moves the call to the next epoch.
-        "commit" => Commit(Commit),
+        "commit" => Commit(Arc<Commit>),
         /// A member holds an epoch: goes to the lead.
         "ack" => Ack(Ack),
         /// An Olm message to one member.
@@ -35,6 +36,12 @@ messages! {
         "suspect" => Suspect(Suspect),
         /// The sender was named as lead and does not hold the newest epoch: another is to lead.
         "decline" => Decline(Decline),
+    }
+}
+
+impl From<Commit> for ToRelay {
+    fn from(commit: Commit) -> Self {
+        Self::Commit(Arc::new(commit))
     }
 }
 

@@ -148,7 +148,7 @@ impl Insider {
         let add = plan.add.iter().map(|added| added.joined).collect();
         let (epoch, remove, broadcast) = (plan.epoch, plan.remove.clone(), Broadcast::Session(signed));
         let commit = Commit { epoch, add, remove, lost: vec![], broadcast, grants };
-        Made { commit, transcript, roster, session }
+        Made { commit, transcript, roster, session, key }
     }
 
     /// The answer to a key request, of this epoch, under this roster.
@@ -184,6 +184,16 @@ pub struct Made {
     pub transcript: Transcript,
     pub roster: Vec<Added>,
     pub session: OutboundGroup,
+    /// What opens its broadcast.
+    pub key: Secret<32>,
+}
+
+impl Made {
+    /// The hash by which grants name its broadcast.
+    pub fn broadcast(&self) -> [u8; 32] {
+        let Broadcast::Session(signed) = &self.commit.broadcast else { panic!("it has a new session") };
+        signed.text_hash()
+    }
 }
 
 /// What everybody knows of somebody.

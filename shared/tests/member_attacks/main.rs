@@ -13,6 +13,7 @@ mod plain;
 mod floods;
 mod lead;
 mod names;
+mod ready;
 mod regrants;
 
 use attack::{

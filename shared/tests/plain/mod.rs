@@ -230,7 +230,7 @@ impl World {
         }
         // Idle work (other people's cards, keys for the next change) stands in nobody's way.
         let due = self.members[index].session.next_timer().map(|(_, timer)| timer);
-        let idle = matches!(input, Input::Timeout) && matches!(due, Some(Timer::Cards | Timer::ReadyKeys));
+        let idle = matches!(input, Input::Timeout) && matches!(due, Some(Timer::Cards | Timer::ReadyGrants));
         let what = match &input {
             Input::Received(message) => ("receive", message.name()),
             Input::Command(_) => ("command", ""),

@@ -11,6 +11,7 @@ mod plain;
 mod halves;
 mod keys;
 mod leads;
+mod ready;
 mod replays;
 mod texts;
 

@@ -19,7 +19,7 @@ use conclave_shared::{
         signed::{Body, JoinProof, KeyBatch, Signed},
     },
 };
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
     explore::Calls,
@@ -322,7 +322,7 @@ impl<'a> Real<'a> {
 /// What of a message the model has.
 fn spoken(message: ToRelay, leads: bool) -> Option<Spoken> {
     match message {
-        ToRelay::Commit(commit) => Some(Spoken::Commit(Box::new(commit))),
+        ToRelay::Commit(commit) => Some(Spoken::Commit(Box::new(Arc::unwrap_or_clone(commit)))),
         ToRelay::Decline(_) => Some(Spoken::Decline),
         ToRelay::Olm(wire::Olm { message, .. }) if leads => Some(Spoken::Regrant(message)),
         ToRelay::Body(signed) => {
