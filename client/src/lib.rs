@@ -35,6 +35,8 @@ pub mod backoff;
 mod client;
 pub mod driver;
 pub mod load;
+#[cfg(feature = "media")]
+pub mod media;
 pub mod store;
 pub mod token;
 pub mod transport;

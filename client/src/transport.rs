@@ -60,9 +60,14 @@ impl RelayUrl {
     /// Anybody on the way can read access tokens and names (never keys): plain `ws://` beyond this machine.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
+        !self.is_tls() && !self.is_loopback()
+    }
+
+    /// The relay is on this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
         let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
-        let local = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-        !self.is_tls() && !local
+        host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
     }
 }
 

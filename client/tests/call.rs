@@ -142,7 +142,7 @@ async fn dropping_the_last_handle_leaves_properly() {
     let mut bot = Member::join(&relay, "bot", Role::LeadBot).await;
     let mut anna = Member::join(&relay, "Anna", Role::Member).await;
     agree(&mut [&mut bot, &mut anna]).await;
-    let Member { client, events, me } = anna;
+    let Member { client, events, me, .. } = anna;
     drop(client);
     events.outcome().await.expect("the device was stored");
     let left = |event: &Event| match event {

@@ -126,6 +126,8 @@ pub(crate) struct Member {
     pub(crate) client: Client,
     pub(crate) events: Events,
     pub(crate) me: Joined,
+    /// The event that told of the seat.
+    pub(crate) seated: Event,
 }
 
 impl Member {
@@ -148,9 +150,10 @@ impl Member {
         let device = store.open().expect("a device");
         let joining = Joining { device, store: Some(store), profile, tokens, config: Config::default() };
         let (client, events) = Client::connect(relays, joining).await.expect("a connection");
-        let mut member = Self { client, events, me: Joined(0) };
-        member.me =
-            member.until(|event| if let Event::Seated { joined, .. } = event { Some(*joined) } else { None }).await;
+        let mut member = Self { client, events, me: Joined(0), seated: Event::KeyFound };
+        (member.me, member.seated) = member
+            .until(|event| if let Event::Seated { joined, .. } = event { Some((*joined, event.clone())) } else { None })
+            .await;
         member
     }
 

@@ -1,8 +1,9 @@
-//! `conclave`: a lead bot, a member without media, a load test and a mint for tokens.
+//! `conclave`: a lead bot, a member with media or without, a load test and a mint for tokens.
 
 mod args;
 mod exit;
 mod load;
+mod media;
 mod stay;
 mod timeline;
 mod token;

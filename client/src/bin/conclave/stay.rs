@@ -2,11 +2,12 @@
 
 use clap::Args;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use conclave_client::{
     Client, Events, Joining,
     again::{NoToken, Relays, TokenSource},
+    media::Media,
     store::Store,
     token::{Grant, Issuer, TokenError},
 };
@@ -24,6 +25,7 @@ use conclave_shared::{
 use crate::{
     args::{self, Mint, RelayList},
     exit::{self, Failure},
+    media::{MediaArgs, MediaPlan},
     timeline::{Format, Frames, Note, Timeline},
 };
 
@@ -46,9 +48,12 @@ pub(crate) struct Lead {
     stay: Stay,
 }
 
-/// Takes part in a call without media
+/// Takes part in a call: publishes files, records others, or has no media
 ///
-/// Every 100 ms, and whenever the key changes, it seals a small made-up frame under its own key and opens it again under the key that the
+/// With --publish, --publish-audio and --record it has a connection to every other member that has media, browsers
+/// included, and tells what became of each stream. Ctrl-C finishes all recordings and leaves.
+///
+/// Without any of them, every 100 ms, and whenever the key changes, it seals a small made-up frame under its own key and opens it again under the key that the
 /// others hold for its seat, and counts what fails: keys are exercised, and nothing is sent, because it has no media
 /// transport and frames do not go over the relay.
 #[derive(Debug, Args)]
@@ -56,6 +61,8 @@ pub(crate) struct Lead {
 pub(crate) struct Join {
     #[command(flatten)]
     stay: Stay,
+    #[command(flatten)]
+    media: MediaArgs,
 }
 
 #[derive(Debug, Args)]
@@ -86,18 +93,22 @@ struct Stay {
 
 impl Lead {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        self.stay.run(Role::LeadBot, "lead bot").await
+        self.stay.run(Role::LeadBot, "lead bot", None).await
     }
 }
 
 impl Join {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        self.stay.run(Role::Member, "headless member").await
+        let media = self.media.plan()?;
+        match &media {
+            Some(plan) if plan.records() => self.stay.run(Role::Recorder, "recorder", media).await,
+            _ => self.stay.run(Role::Member, "headless member", media).await,
+        }
     }
 }
 
 impl Stay {
-    async fn run(self, role: Role, name: &str) -> Result<(), Failure> {
+    async fn run(self, role: Role, name: &str, media: Option<MediaPlan>) -> Result<(), Failure> {
         let name = UserName::new(name).map_err(|error| Failure::Internal(error.to_string()))?;
         let format = Format::choose(self.json, self.text);
         let mut device = Staying {
@@ -106,6 +117,7 @@ impl Stay {
             user: self.user.unwrap_or_else(|| name.clone()),
             name,
             role,
+            media,
             pass: pass(self.token, &self.mint)?,
             store: self.device.map_or_else(Store::memory, Store::file),
             timeline: Timeline::new(format),
@@ -114,7 +126,7 @@ impl Stay {
             stop: Stop::new().map_err(|error| Failure::Internal(error.to_string()))?,
         };
         let outcome = device.stay().await;
-        if role == Role::Member {
+        if device.exercises() {
             device.timeline.note(&Note::Frames(device.frames))?;
         }
         outcome?;
@@ -152,6 +164,7 @@ struct Staying {
     user: UserName,
     name: UserName,
     role: Role,
+    media: Option<MediaPlan>,
     pass: Pass,
     store: Store,
     timeline: Timeline,
@@ -180,7 +193,12 @@ impl Staying {
             connected = Client::connect(self.relays.clone(), joining) => connected?,
             () = self.stop.came() => return Ok(()),
         };
-        let Left = self.listen(&client, &mut events).await?;
+        let media = self.media.as_ref().map(|plan| plan.start(&client, &self.relays)).transpose()?;
+        let outcome = self.listen(&client, &mut events, media.as_ref()).await;
+        if let (Some(plan), Some(media)) = (&self.media, media) {
+            plan.finish(media, &self.timeline)?;
+        }
+        let Left = outcome?;
         drop(client);
         if !self.down {
             events.outcome().await?;
@@ -203,20 +221,31 @@ impl Staying {
         }
     }
 
-    async fn listen(&mut self, client: &Client, events: &mut Events) -> Result<Left, Failure> {
+    /// A member without media makes up frames, so that its keys are used.
+    fn exercises(&self) -> bool {
+        self.role == Role::Member && self.media.is_none()
+    }
+
+    async fn listen(&mut self, client: &Client, events: &mut Events, media: Option<&Media>) -> Result<Left, Failure> {
         let mut frames = interval(FRAME);
         frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let every = self.media.as_ref().map_or(FRAME, |plan| plan.report);
+        let mut report = interval_at(Instant::now() + every, every);
+        report.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut ticket = 0;
         loop {
             tokio::select! {
                 biased;
                 event = events.next() => match event {
                     Some(event) => {
+                        if let Some(media) = media {
+                            media.told(&event).await;
+                        }
                         if let Some(left) = self.told(&event)? {
                             return Ok(left);
                         }
                         // Every key is exercised, however short its time.
-                        if self.role == Role::Member && matches!(event, Event::Active(_)) {
+                        if self.exercises() && matches!(event, Event::Active(_)) {
                             ticket += 1;
                             self.frames.exercise(client, ticket);
                         }
@@ -225,9 +254,14 @@ impl Staying {
                     None => return Ok(Left),
                 },
                 () = self.stop.came() => return self.goodbye(client, events).await,
-                _ = frames.tick(), if self.role == Role::Member => {
+                _ = frames.tick(), if self.exercises() => {
                     ticket += 1;
                     self.frames.exercise(client, ticket);
+                }
+                _ = report.tick(), if media.is_some() => {
+                    if let (Some(plan), Some(media)) = (&self.media, media) {
+                        plan.tell(media, &self.timeline)?;
+                    }
                 }
             }
         }
@@ -238,8 +272,13 @@ impl Staying {
         self.timeline.event(event)?;
         if let Event::Link(link) = event {
             self.down = *link != Link::Up;
-        } else if let Event::Seated { .. } = event {
+        } else if let Event::Seated { joined, members, .. } = event {
             self.down = false;
+            let own = members.iter().find(|member| member.joined == *joined).map(|member| member.role);
+            // Nobody is recorded by a member that does not look like a recorder.
+            if self.role == Role::Recorder && own != Some(Role::Recorder) {
+                return Err(Failure::Refused(Code::RoleRefused));
+            }
         }
         let Event::Ended(reason) = event else { return Ok(None) };
         match *reason {

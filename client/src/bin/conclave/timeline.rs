@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use conclave_client::media::{Published, StreamReport, is_signal};
 use conclave_shared::{
     id::{Joined, Role},
     session::output::{EndReason, EpochInfo, Event, KeyMissing, Link, MemberInfo, PauseReason},
@@ -50,6 +51,10 @@ pub(crate) enum Note {
     },
     /// What the exercise of frames came to.
     Frames(Frames),
+    /// What became of a published file.
+    Published(Published),
+    /// What became of a stream of somebody else.
+    Stream(StreamReport),
 }
 
 /// Frames of a member without media.
@@ -85,6 +90,10 @@ impl Timeline {
     /// When nobody reads standard output any more.
     pub(crate) fn event(&mut self, event: &Event) -> Result<(), Failure> {
         self.learn(event);
+        // What peers tell each other of their connections is not for people, and has their addresses in it.
+        if matches!(event, Event::Message { payload, .. } if is_signal(&payload.0)) {
+            return Ok(());
+        }
         if self.format == Format::Json {
             return line(&with_time(event)?);
         }
@@ -118,6 +127,8 @@ impl Timeline {
                 "frames",
                 format!("{} sealed, {} opened again, {} failed", frames.sealed, frames.opened, frames.failed),
             ),
+            Note::Published(published) => ("sent", sent(published)),
+            Note::Stream(report) => ("stream", received(report)),
         };
         self.write(what, Style::new(), &text)
     }
@@ -252,6 +263,32 @@ fn line(text: &str) -> Result<(), Failure> {
 
 fn people(count: usize) -> String {
     if count == 1 { "1 member".to_owned() } else { format!("{count} members") }
+}
+
+fn sent(published: &Published) -> String {
+    let Published { format, sealed, refused, sent, key_requests } = published;
+    format!(
+        "{}: {sealed} frames sealed, {sent} sent, {refused} not sent for want of a key; key frame asked for {key_requests} times",
+        format.mime()
+    )
+}
+
+fn received(StreamReport { stream, stats, over }: &StreamReport) -> String {
+    format!(
+        "{} {} {}{}: {} frames in, {} opened, {} undecryptable, {} held, {} duplicates, {} dropped; {} gaps, {} recorded",
+        stream.user,
+        stream.format.mime(),
+        stream.number,
+        if *over { " (over)" } else { "" },
+        stats.frames_in,
+        stats.opened,
+        stats.undecryptable,
+        stats.held,
+        stats.duplicates,
+        stats.dropped,
+        stats.gaps,
+        stats.recorded,
+    )
 }
 
 const fn left(reason: LeftReason) -> &'static str {
