@@ -15,6 +15,8 @@ export interface Counted {
   readonly sent: number;
   /** Samples of sound that came of frames, not of concealment. */
   readonly heard: number;
+  /** How often a picture stood still for long, as Chromium judges it. */
+  readonly freezes: number;
 }
 
 /** What no key opened. */
@@ -69,21 +71,22 @@ export function rememberConnections(): void {
     }
     for (const connection of window.counted.keys()) {
       if (connection.signalingState === 'closed') continue;
-      let [decoded, sent, heard] = [0, 0, 0];
+      let [decoded, sent, heard, freezes] = [0, 0, 0, 0];
       for (const entry of (await connection.getStats()).values()) {
         if (entry.type === 'inbound-rtp') decoded += entry.framesDecoded ?? 0;
+        if (entry.type === 'inbound-rtp') freezes += entry.freezeCount ?? 0;
         if (entry.type === 'inbound-rtp') heard += (entry.totalSamplesReceived ?? 0) - (entry.concealedSamples ?? 0);
         if (entry.type === 'outbound-rtp') sent += entry.packetsSent ?? 0;
       }
       const last = window.counted.get(connection);
       const most = (now: number, before: number | undefined): number => Math.max(now, before ?? 0);
-      window.counted.set(connection, { decoded: most(decoded, last?.decoded), sent: most(sent, last?.sent), heard: most(heard, last?.heard) });
+      window.counted.set(connection, { decoded: most(decoded, last?.decoded), sent: most(sent, last?.sent), heard: most(heard, last?.heard), freezes: most(freezes, last?.freezes) });
     }
   };
   window.RTCPeerConnection = new Proxy(window.RTCPeerConnection, {
     construct(target, args) {
       const connection = new target(...(args as [RTCConfiguration]));
-      window.counted.set(connection, { decoded: 0, sent: 0, heard: 0 });
+      window.counted.set(connection, { decoded: 0, sent: 0, heard: 0, freezes: 0 });
       return connection;
     },
   });
@@ -106,8 +109,9 @@ export function readRows(): Row[] {
 /** Runs in the page: sums over all people who ever were there. */
 export async function sumCounts(): Promise<Counted & Refused> {
   await window.countConnections();
-  const sum = { decoded: 0, sent: 0, heard: 0, undecryptable: 0, keyless: 0 };
-  for (const { decoded, sent, heard } of window.counted.values()) {
+  const sum = { decoded: 0, sent: 0, heard: 0, freezes: 0, undecryptable: 0, keyless: 0 };
+  for (const { decoded, sent, heard, freezes } of window.counted.values()) {
+    sum.freezes += freezes;
     sum.decoded += decoded;
     sum.sent += sent;
     sum.heard += heard;

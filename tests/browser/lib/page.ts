@@ -3,6 +3,7 @@
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 
 import { readCodecs, readRows, rememberConnections, sumCounts, watchPictures, type Counted, type Refused, type Row } from './in_page.ts';
+import type { LossyNetwork } from './loss.ts';
 import { CHROMIUM } from './paths.ts';
 import { until, type Relay } from './programs.ts';
 
@@ -36,6 +37,8 @@ export interface OpenOptions {
   readonly before?: () => void;
   /** Where the relay is reached, if not at its own address: it gives pages from elsewhere no token, so they bring one. */
   readonly via?: string;
+  /** What its media goes through. */
+  readonly network?: LossyNetwork;
   /** More for the address. */
   readonly query?: string;
   /** How large the window is. */
@@ -71,8 +74,9 @@ export class Person {
   }
 
   /** Opens the page of a call. */
-  static async open(browser: Browser, relay: Relay, call: string, name: string, { before, via = relay.url, query = '', viewport = DESK }: OpenOptions = {}): Promise<Person> {
+  static async open(browser: Browser, relay: Relay, call: string, name: string, { before, via = relay.url, network, query = '', viewport = DESK }: OpenOptions = {}): Promise<Person> {
     const context = await browser.newContext({ viewport });
+    await network?.around(context);
     if (before) await context.addInitScript(before);
     await context.addInitScript(rememberConnections);
     const person = new Person(name, context, await context.newPage());
