@@ -15,6 +15,9 @@ const ROTATIONS = Number(process.env['ROTATIONS'] ?? 30);
 /** How often a new key is asked for: the lead paces itself, so that no key is wiped that frames may still name. */
 const PERIOD = 100;
 
+/** So many at a stretch. */
+const BLOCK = 30;
+
 let relay: Relay;
 let browser: Browser;
 
@@ -33,6 +36,28 @@ async function keys(person: Person): Promise<number> {
   return Number(/Key \d+\.(\d+) /.exec(await person.key())?.[1] ?? Number.NaN);
 }
 
+/** What passed while something went on, on top of what passed before. */
+async function measure(page: Person, sum: { lasted: number; decoded: number; freezes: number }, what: () => Promise<void>): Promise<void> {
+  const [began, before] = [performance.now(), await page.counted()];
+  await what();
+  const after = await page.counted();
+  sum.lasted += performance.now() - began;
+  sum.decoded += after.decoded - before.decoded;
+  sum.freezes += after.freezes - before.freezes;
+}
+
+/** Presses the button for a new key again and again, or not any more. */
+async function setRotating(page: Person, on: boolean): Promise<void> {
+  await page.page.evaluate(
+    ([rotate, period]) => {
+      clearInterval(Reflect.get(globalThis, 'rotating') as number);
+      const button = [...document.querySelectorAll('button')].find(({ textContent }) => textContent.includes('Change it now'));
+      if (rotate) Reflect.set(globalThis, 'rotating', setInterval(() => button?.click(), period));
+    },
+    [on, PERIOD] as const,
+  );
+}
+
 test.each([0, 5])(`${ROTATIONS} new keys while pictures and sound flow, with %i packets of a hundred lost`, { timeout: 120_000 + ROTATIONS * 1000 }, async (percent) => {
   const call = `rotations-${percent}`;
   const network = new LossyNetwork(percent);
@@ -42,25 +67,26 @@ test.each([0, 5])(`${ROTATIONS} new keys while pictures and sound flow, with %i 
   await page.decrypts(2);
   await pause(2000);
 
-  const began = performance.now();
-  const [first, before] = [await keys(page), await page.counted()];
-  await page.page.evaluate((period) => {
-    const button = [...document.querySelectorAll('button')].find(({ textContent }) => textContent.includes('Change it now'));
-    Reflect.set(globalThis, 'rotating', setInterval(() => button?.click(), period));
-  }, PERIOD);
-  await until(`${ROTATIONS} new keys`, 60_000 + ROTATIONS * 900, async () => (await keys(page)) - first >= ROTATIONS);
-  await page.page.evaluate(() => clearInterval(Reflect.get(globalThis, 'rotating') as number));
-  const lasted = performance.now() - began;
-  const [last, during] = [await keys(page), await page.counted()];
-  // The same again, with one key all along.
-  await pause(lasted);
+  const rotating = { keys: 0, lasted: 0, decoded: 0, freezes: 0 };
+  const quiet = { ...rotating };
+  while (rotating.keys < ROTATIONS) {
+    const wanted = Math.min(BLOCK, ROTATIONS - rotating.keys);
+    await measure(page, rotating, async () => {
+      const first = await keys(page);
+      await setRotating(page, true);
+      await until(`${wanted} new keys`, 60_000, async () => (await keys(page)) - first >= wanted);
+      await setRotating(page, false);
+      rotating.keys += (await keys(page)) - first;
+    });
+    // As long with one key: whatever else the machine does, it does to both.
+    await measure(page, quiet, () => pause(rotating.lasted - quiet.lasted));
+  }
   const after = await page.counted();
 
-  const [changed, quiet] = [during.freezes - before.freezes, after.freezes - during.freezes];
   say('');
   if (percent > 0) say(`Of ${network.packets} packets between the page and the others, ${network.lost} were lost.`);
-  say(`${last - first} new keys in ${(lasted / 1000).toFixed(1)} s (${((1000 * (last - first)) / lasted).toFixed(1)} a second), then as long without any:`);
-  say(`  page: ${during.decoded - before.decoded} and ${after.decoded - during.decoded} pictures decoded, ${changed} and ${quiet} freezes, ${after.undecryptable} undecryptable, ${after.keyless} without a key in time`);
+  say(`${rotating.keys} new keys in ${(rotating.lasted / 1000).toFixed(1)} s (${((1000 * rotating.keys) / rotating.lasted).toFixed(1)} a second), in turn with as long without any:`);
+  say(`  page: ${rotating.decoded} and ${quiet.decoded} pictures decoded, ${rotating.freezes} and ${quiet.freezes} freezes, ${after.undecryptable} undecryptable, ${after.keyless} without a key in time`);
   await pause(1500);
   for (const native of natives) {
     for (const { user, format, frames_in: arrived, opened, undecryptable, duplicates, dropped } of streams(native)) {
@@ -71,13 +97,13 @@ test.each([0, 5])(`${ROTATIONS} new keys while pictures and sound flow, with %i 
   }
   expect([after.undecryptable, after.keyless]).toEqual([0, 0]);
   if (percent === 0) {
-    // One may come of a machine that is busy with other things, in either half.
-    expect(changed).toBeLessThanOrEqual(quiet + 1);
-    expect(during.decoded - before.decoded).toBeGreaterThan((after.decoded - during.decoded) * 0.9);
+    // Some come of a machine that is busy with other things, and may come in either half.
+    expect(rotating.freezes).toBeLessThanOrEqual(quiet.freezes + 1 + ROTATIONS / 200);
+    expect(rotating.decoded).toBeGreaterThan(quiet.decoded * 0.9);
   } else {
     // Lost packets stop pictures by chance; that keys have no part in it is what the counters say.
     expect(network.lost / network.packets).toBeGreaterThan(0.04);
-    expect(during.decoded - before.decoded).toBeGreaterThan(50);
+    expect(rotating.decoded).toBeGreaterThan(50);
   }
   for (const native of natives) await native.stop();
   await page.close();
