@@ -16,6 +16,7 @@ mod cursor;
 mod engine;
 mod format;
 mod ivf;
+mod lossy;
 mod mesh;
 mod ogg;
 mod opening;
@@ -70,6 +71,8 @@ pub struct MediaOptions {
     pub sink: Option<Box<dyn Sink>>,
     /// The own addresses that connections are made from; [`local_addresses`] when empty.
     pub addresses: Vec<IpAddr>,
+    /// Of a hundred media packets that come in, so many are dropped: to see what a bad network does. Usually 0.
+    pub loss: u8,
 }
 
 /// Why there is no media.
@@ -104,7 +107,7 @@ impl Media {
         let recorder = options.record.as_deref().map(Recorder::new).transpose().map_err(MediaError::Directory)?;
         let opening = Arc::new(Opening::new(client.clone(), options.sink, recorder));
         let addresses = if options.addresses.is_empty() { local_addresses() } else { options.addresses };
-        let place = Place { addresses, ice_servers: Vec::new() };
+        let place = Place { addresses, ice_servers: Vec::new(), loss: options.loss };
         let (count, connected) = watch::channel(0);
         let (told, tells) = mpsc::channel(TOLD);
         let mesh = Mesh::new(client.clone(), place, opening.clone(), count);
@@ -159,7 +162,7 @@ impl Media {
     ///
     /// # Errors
     /// [`MediaError::Recording`]: what could be written is there.
-    pub fn close(self) -> Result<Vec<StreamReport>, MediaError> {
+    pub fn close(&self) -> Result<Vec<StreamReport>, MediaError> {
         self.task.abort();
         let closed = self.opening.close();
         closed.map_err(MediaError::Recording)?;

@@ -1,126 +1,23 @@
 //! Native participants with media, in a call on a real relay and with real peer connections between them.
 
-// Helpers of tests may fail as tests do.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::wildcard_enum_match_arm)]
-#![cfg(feature = "media")]
+// Helpers of tests may fail as tests do; what was measured is printed.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm
+)]
 
+mod participant;
 mod support;
 
-use conclave_client::media::{Clip, Format, Frame, Media, MediaOptions, Sink, Stream, StreamReport};
-use conclave_shared::{
-    id::{Joined, Role},
-    session::output::Event,
-};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-use support::{Member, PATIENCE, Relay};
-use tokio::time::{Instant, sleep, timeout};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
-}
-
-fn clip(name: &str) -> Arc<Clip> {
-    Arc::new(Clip::read(&fixture(name)).expect("a clip"))
-}
-
-/// A member whose events go to its media.
-struct Participant {
-    media: Arc<Media>,
-    me: Joined,
-}
-
-impl Participant {
-    async fn join(relay: &Relay, user: &str, role: Role, options: MediaOptions) -> Self {
-        let member = Member::join(relay, user, role).await;
-        Self::begin(member, options).await
-    }
-
-    /// Lets a member that has just got its seat begin media.
-    async fn begin(member: Member, options: MediaOptions) -> Self {
-        let Member { client, mut events, me, seated } = member;
-        let options = MediaOptions { addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], ..options };
-        let media = Arc::new(Media::start(client.clone(), options).expect("media"));
-        media.told(&seated).await;
-        let told = media.clone();
-        tokio::spawn(async move {
-            while let Some(event) = events.next().await {
-                assert!(!matches!(event, Event::Security(_)), "nobody is alarmed: {event:?}");
-                told.told(&event).await;
-            }
-        });
-        Self { media, me }
-    }
-
-    async fn connected(&self, members: usize) {
-        let mut connected = self.media.connected();
-        let waiting = timeout(PATIENCE, connected.wait_for(|count| *count == members)).await;
-        waiting.expect("connected in time").expect("the mesh is there");
-    }
-
-    /// The streams of one member.
-    fn streams_of(&self, member: Joined) -> Vec<StreamReport> {
-        self.media.streams().into_iter().filter(|report| report.stream.member == member).collect()
-    }
-}
-
-/// Publishes these files, and checks what comes against them.
-fn checked(names: &[&str], counts: &Checked) -> MediaOptions {
-    let publish: Vec<Arc<Clip>> = names.iter().map(|name| clip(name)).collect();
-    let known = publish.iter().flat_map(|clip| clip.data()).map(<[u8]>::to_vec).collect();
-    let sink = Checker { known, counts: counts.clone() };
-    MediaOptions { publish, sink: Some(Box::new(sink)), ..MediaOptions::default() }
-}
-
-/// Stops a publisher and waits until the other has everything that was sent: all of it came, and all of it opened.
-async fn everything_opened(from: &Participant, to: &Participant, tracks: usize) {
-    from.media.pause(true);
-    sleep(Duration::from_millis(300)).await;
-    let sent: u64 = from.media.published().iter().map(|published| published.sent).sum();
-    let opened = || to.streams_of(from.me).iter().map(|report| report.stats.opened).sum::<u64>();
-    let begun = Instant::now();
-    while opened() < sent && begun.elapsed() < Duration::from_secs(5) {
-        sleep(Duration::from_millis(20)).await;
-    }
-    let streams = to.streams_of(from.me);
-    assert_eq!(streams.len(), tracks, "{streams:#?}");
-    assert_eq!(opened(), sent, "{streams:#?} {:#?}", from.media.published());
-    for StreamReport { stats, stream, .. } in streams {
-        assert_eq!(stats.frames_in, stats.opened + stats.duplicates, "{stream:?} {stats:?}");
-        assert_eq!((stats.undecryptable, stats.dropped, stats.gaps), (0, 0, 0), "{stream:?} {stats:?}");
-    }
-    from.media.pause(false);
-}
-
-/// Counts frames, and compares each with those that were published.
-#[derive(Clone, Default)]
-struct Checked(Arc<Mutex<BTreeMap<Joined, (u64, u64)>>>);
-
-impl Checked {
-    /// Frames of a member that were published, and others.
-    fn of(&self, member: Joined) -> (u64, u64) {
-        self.0.lock().expect("no panic").get(&member).copied().unwrap_or_default()
-    }
-}
-
-struct Checker {
-    known: BTreeSet<Vec<u8>>,
-    counts: Checked,
-}
-
-impl Sink for Checker {
-    fn frame(&mut self, stream: &Stream, frame: Frame<'_>) {
-        let known = self.known.contains(frame.data);
-        let mut counts = self.counts.0.lock().expect("no panic");
-        let (good, other) = counts.entry(stream.member).or_default();
-        *if known { good } else { other } += 1;
-    }
-}
+use conclave_client::media::{Format, Kind, MediaOptions};
+use conclave_shared::id::Role;
+use participant::{Checked, Participant, checked, everything_opened};
+use std::{collections::BTreeSet, time::Duration};
+use support::Relay;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_participants_see_and_hear_each_other_and_every_frame_opens() {
@@ -156,4 +53,68 @@ async fn every_codec_travels_and_several_tracks_of_a_kind() {
     assert_eq!(formats.len(), Format::ALL.len());
     let (good, other) = at_ben.of(anna.me);
     assert!(good > 500 && other == 0, "{good} good frames, {other} others");
+}
+
+/// Rotations while media flows: asked for ten times a second, as often as `CONCLAVE_ROTATIONS` says. Fewer are made: a key is
+/// kept for two seconds after its epoch, sixteen at most, and what is asked for meanwhile is one rotation.
+async fn rotate(lead: &Participant) -> u32 {
+    let count = std::env::var("CONCLAVE_ROTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    let mut tenth = interval(Duration::from_millis(100));
+    tenth.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for _ in 0..count {
+        tenth.tick().await;
+        lead.client.rotate().await.expect("in the call");
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_frame_is_lost_to_a_rotation() {
+    let relay = Relay::start().await;
+    let (at_anna, at_ben) = (Checked::default(), Checked::default());
+    let anna = Participant::join(&relay, "Anna", Role::Member, checked(&["vp8.ivf", "opus.ogg"], &at_anna)).await;
+    let ben = Participant::join(&relay, "Ben", Role::Member, checked(&["vp8.ivf", "opus.ogg"], &at_ben)).await;
+    anna.connected(1).await;
+    ben.connected(1).await;
+    let before = anna.epochs();
+    let rotations = rotate(&anna).await;
+    for (from, to) in [(&anna, &ben), (&ben, &anna)] {
+        everything_opened(from, to, 2).await;
+        let requests: u64 = from.media.published().iter().map(|published| published.key_requests).sum();
+        assert_eq!(requests, 0, "a rotation needs no key frame");
+    }
+    let made = anna.epochs() - before;
+    let frames = at_ben.of(anna.me).0 + at_anna.of(ben.me).0;
+    println!("{rotations} rotations asked for, {made} epochs, {frames} frames: all opened");
+    assert!(made > u64::from(rotations) / 4, "{made} epochs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_packets_lost_every_frame_that_comes_whole_is_opened() {
+    let relay = Relay::start().await;
+    let lossy = |counts| MediaOptions { loss: 5, ..checked(&["vp8.ivf", "opus.ogg"], counts) };
+    let (at_anna, at_ben) = (Checked::default(), Checked::default());
+    let anna = Participant::join(&relay, "Anna", Role::Member, lossy(&at_anna)).await;
+    let ben = Participant::join(&relay, "Ben", Role::Member, lossy(&at_ben)).await;
+    anna.connected(1).await;
+    ben.connected(1).await;
+    let rotations = rotate(&anna).await;
+    for (from, to, checked) in [(&anna, &ben, &at_ben), (&ben, &anna, &at_anna)] {
+        from.media.pause(true);
+        sleep(Duration::from_secs(2)).await;
+        let (mut video, mut sent) = (0, 0);
+        for report in to.streams_of(from.me) {
+            let stats = report.stats;
+            assert_eq!(stats.frames_in, stats.opened + stats.duplicates, "{stats:?}");
+            assert_eq!((stats.undecryptable, stats.dropped), (0, 0), "{stats:?}");
+            if report.stream.format.kind() == Kind::Video {
+                video = stats.opened;
+            }
+        }
+        let published = from.media.published();
+        sent += published.iter().filter(|p| p.format.kind() == Kind::Video).map(|p| p.sent).sum::<u64>();
+        println!("{rotations} rotations, 5 % of packets lost: {video} of {sent} pictures came, all of them opened");
+        assert!(video * 100 >= sent * 95, "lost packets were asked for again: {video} of {sent} came");
+        assert_eq!(checked.of(from.me).1, 0, "every frame is one that was published");
+    }
 }

@@ -320,3 +320,61 @@ async fn help_names_the_exit_codes() {
     let help = String::from_utf8(join.stdout).expect("text").split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(help.contains("nothing is sent") && help.contains("100 ms"), "{help}");
 }
+
+#[tokio::test]
+async fn a_recorder_needs_its_grant_and_finishes_its_files() {
+    let relay = Relay::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = directory.path().to_str().expect("text");
+    let fixture = |name: &str| format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut command = stay("join", &relay, &["--user", "Anna", "--record", at]);
+    command.env("CONCLAVE_TOKEN", token("Anna", Role::Member).0);
+    let said = fails(command, 4).await;
+    assert!(said.contains("--role recorder"), "{said}");
+
+    let (video, audio) = (fixture("vp8.ivf"), fixture("opus.ogg"));
+    let publish = ["--user", "Anna", "--publish", &video, "--publish-audio", &audio, "--media-address", "127.0.0.1"];
+    let mut anna = Running::start(stay("join", &relay, &publish));
+    anna.line("active").await;
+    let record = ["--user", "Recorder", "--record", at, "--media-address", "127.0.0.1", "--report", "1s"];
+    let mut recorder = Running::start(stay("join", &relay, &record));
+    let seen = anna.line("member_arrived").await;
+    assert_eq!(seen["role"], "recorder", "everybody sees it");
+    while recorder.line("stream").await["opened"].as_u64().is_none_or(|opened| opened < 30) {}
+    recorder.signal("TERM").await;
+    recorder.line("ended").await;
+    let mut last = Vec::new();
+    for _ in 0..2 {
+        last.push(recorder.line("stream").await);
+    }
+    assert_eq!(recorder.ended().await, (Some(0), String::new()));
+    for stream in last {
+        assert_eq!(stream["undecryptable"], 0, "{stream}");
+        assert_eq!(stream["recorded"], stream["opened"], "{stream}");
+        if stream["format"] == "vp8" {
+            let name = format!("Anna-{}-video-1.ivf", stream["member"]);
+            let bytes = std::fs::read(directory.path().join(name)).expect("a recording");
+            let frames = u32::from_le_bytes(bytes[24..28].try_into().expect("four bytes"));
+            assert_eq!(stream["recorded"], frames, "the header counts the frames");
+        }
+    }
+    anna.signal("INT").await;
+    let published = anna.line("published").await;
+    assert!(published["sent"].as_u64().is_some_and(|sent| sent > 0), "{published}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_published_is_named_with_its_reason() {
+    let relay = Relay::start().await;
+    let fixture = |name: &str| format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").to_owned();
+    for (option, path, reason) in [
+        ("--publish", "/nowhere.ivf".to_owned(), "No such file"),
+        ("--publish", manifest, "give an IVF file"),
+        ("--publish", fixture("opus.ogg"), "--publish-audio"),
+        ("--publish-audio", fixture("vp8.ivf"), "holds no sound"),
+    ] {
+        let said = fails(stay("join", &relay, &[option, &path]), 5).await;
+        assert!(said.contains(reason) && said.contains(&path), "{said}");
+    }
+}

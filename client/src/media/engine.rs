@@ -21,8 +21,11 @@ use webrtc::{
     runtime::TokioRuntime,
 };
 
-use super::format::{Format, Kind};
-use conclave_shared::wire::IceServer;
+use super::{
+    format::{Format, Kind},
+    lossy::{self, Lossy},
+};
+use conclave_shared::{crypto::random, wire::IceServer};
 
 /// What every connection of a call is made with.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub(super) struct Place {
     pub(super) addresses: Vec<IpAddr>,
     /// STUN and TURN servers.
     pub(super) ice_servers: Vec<IceServer>,
+    /// Of a hundred packets that come in, so many are dropped: for tests.
+    pub(super) loss: u8,
 }
 
 /// Makes a connection. Nothing is on it yet.
@@ -44,6 +49,12 @@ pub(super) async fn connection(
     }
     let registry = register_default_interceptors(Registry::new(), &mut engine)?;
     let registry = registry.with(Slot::from(KEY_FRAME_REQUESTS), KeyFrameRequests::default());
+    let registry = if place.loss == 0 {
+        registry
+    } else {
+        let seed = random::bytes().map_err(|error| Error::Other(error.to_string()))?;
+        registry.with(Slot::from(lossy::SLOT), Lossy::new(place.loss, u64::from_be_bytes(seed)))
+    };
     let servers = place.ice_servers.iter().map(|server| RTCIceServer {
         urls: server.urls.clone(),
         username: server.username.clone().unwrap_or_default(),

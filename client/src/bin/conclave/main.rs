@@ -71,7 +71,9 @@ fn refuse(error: &clap::Error) -> ! {
 
 /// What is printed on standard output is for the caller; the log is for whoever looks for a fault.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("CONCLAVE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // The libraries below media warn of what is usual, such as a connection that has no way through yet.
+    let filter =
+        EnvFilter::try_from_env("CONCLAVE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,rtc=error,webrtc=error"));
     let colours = io::stderr().is_terminal() && args::colours();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
 }

@@ -92,7 +92,8 @@ impl MediaPlan {
                 addresses.push(loopback);
             }
         }
-        let options = MediaOptions { publish: self.clips.clone(), record: self.record.clone(), sink: None, addresses };
+        let (publish, record) = (self.clips.clone(), self.record.clone());
+        let options = MediaOptions { publish, record, addresses, ..MediaOptions::default() };
         Media::start(client.clone(), options).map_err(|error| self.failure(&error))
     }
 
@@ -102,7 +103,7 @@ impl MediaPlan {
     }
 
     /// Ends it, and tells all streams for the last time.
-    pub(crate) fn finish(&self, media: Media, timeline: &Timeline) -> Result<(), Failure> {
+    pub(crate) fn finish(&self, media: &Media, timeline: &Timeline) -> Result<(), Failure> {
         let published = media.published();
         let streams = media.close().map_err(|error| self.failure(&error))?;
         tell(timeline, &published, &streams)

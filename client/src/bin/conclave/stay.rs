@@ -196,7 +196,7 @@ impl Staying {
         let media = self.media.as_ref().map(|plan| plan.start(&client, &self.relays)).transpose()?;
         let outcome = self.listen(&client, &mut events, media.as_ref()).await;
         if let (Some(plan), Some(media)) = (&self.media, media) {
-            plan.finish(media, &self.timeline)?;
+            plan.finish(&media, &self.timeline)?;
         }
         let Left = outcome?;
         drop(client);
