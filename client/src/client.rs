@@ -189,6 +189,15 @@ impl Client {
         released
     }
 
+    /// A client of no call that has these keys.
+    #[cfg(all(test, feature = "media"))]
+    pub(crate) fn with_frames(frames: Frames) -> Self {
+        let (requests, _) = mpsc::channel(1);
+        let (frames, began) = (Mutex::new(frames), Instant::now());
+        let media = Media { frames, seat: Mutex::new(None), missing: Mutex::new(None), began };
+        Self { requests, media: Arc::new(media) }
+    }
+
     async fn command(&self, command: Command) -> Result<(), Over> {
         self.requests.send(Request::Command(command)).await.map_err(|_| Over)
     }

@@ -28,7 +28,8 @@
 //! ```
 //!
 //! The protocol itself is in [`conclave_shared`]; [`driver`] is the loop that moves bytes and time in and out of it.
-//! The binary `conclave` holds the lead bot, a member without media, and the load test of [`load`].
+//! With the feature `media`, the module of that name makes the device a participant among browsers. The binary `conclave` holds
+//! the lead bot, a member with media or without, and the load test of [`load`].
 
 pub mod again;
 pub mod backoff;

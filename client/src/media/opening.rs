@@ -324,3 +324,92 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::clip::Clip;
+    use conclave_shared::{
+        crypto::{schedule::MediaSecret, secret::Secret},
+        frame::Frames,
+        id::{Ed25519Key, Epoch, Term},
+        session::output::KeyUpdate,
+    };
+    use std::{path::Path, sync::mpsc};
+
+    struct Seen(mpsc::Sender<Vec<u8>>);
+
+    impl Sink for Seen {
+        fn frame(&mut self, _stream: &Stream, frame: Frame<'_>) {
+            self.0.send(frame.data.to_vec()).expect("the test listens");
+        }
+    }
+
+    /// The device on one of two seats, with the key of this epoch that comes from this secret.
+    fn client(seat: u8, epoch: Epoch, secret: u8) -> Client {
+        let key = |seat: u8| Ed25519Key::new([seat; 32]);
+        let mut frames = Frames::new(key(seat));
+        install(&mut frames, epoch, secret);
+        frames.apply(KeyUpdate::Activate(epoch));
+        Client::with_frames(frames)
+    }
+
+    fn install(frames: &mut Frames, epoch: Epoch, secret: u8) {
+        let media = MediaSecret::new(Secret::take(&mut [secret; 32]).expect("32 bytes"));
+        let senders = (0..2_u8).map(|seat| (Seat(seat.into()), Ed25519Key::new([seat; 32]))).collect();
+        frames.apply(KeyUpdate::Install { epoch, media, senders: Arc::new(senders) });
+    }
+
+    fn clips() -> Vec<Clip> {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        let names = ["vp8.ivf", "vp9.ivf", "av1.ivf", "h264.h264", "opus.ogg"];
+        names.iter().map(|name| Clip::read(&fixtures.join(name)).expect("a clip")).collect()
+    }
+
+    /// Sends a clip from one seat to the other, and says what became of it, what came out, and whether a key frame is
+    /// asked for in the end.
+    fn send(clip: &Clip, from: &Client, to: Client) -> (StreamStats, Vec<Vec<u8>>, bool) {
+        let (seen, sees) = mpsc::channel();
+        let opening = Opening::new(to, Some(Box::new(Seen(seen))), None);
+        let format = clip.format();
+        let handle = opening.begin((Joined(1), "Anna".to_owned(), Seat(0)), format);
+        for (time, frame) in (0..).zip(clip.data()) {
+            let sealed = from.seal(format.codec().expect("a rule"), frame).expect("a key");
+            opening.arrived(handle.id, time, &sealed);
+        }
+        let asks = handle.wants_key();
+        let report = opening.report();
+        drop(opening);
+        (report[0].stats, sees.try_iter().collect(), asks)
+    }
+
+    #[test]
+    fn the_right_key_opens_every_frame_of_every_codec_and_a_wrong_one_none() {
+        let epoch = Epoch::first(Term(1));
+        for clip in clips() {
+            let count = u64::try_from(clip.frames()).expect("few");
+            let anna = client(0, epoch, 1);
+            let (stats, seen, asks) = send(&clip, &anna, client(1, epoch, 1));
+            assert!(!asks && seen.iter().map(Vec::as_slice).eq(clip.data()), "{:?}", clip.format());
+            assert_eq!((stats.frames_in, stats.opened, stats.undecryptable), (count, count, 0), "{:?}", clip.format());
+            let (stats, seen, asks) = send(&clip, &anna, client(1, epoch, 2));
+            assert_eq!((stats.frames_in, stats.opened, stats.undecryptable), (count, 0, count), "{:?}", clip.format());
+            assert!(seen.is_empty(), "nothing that did not open comes out");
+            assert_eq!(asks, clip.format().kind() == Kind::Video);
+        }
+    }
+
+    #[test]
+    fn without_a_key_nothing_is_sealed_and_frames_of_the_next_epoch_wait() {
+        let nobody = Client::with_frames(Frames::new(Ed25519Key::new([0; 32])));
+        let (first, second) = (Epoch::first(Term(1)), Epoch(Term(1), 1));
+        for clip in clips() {
+            let codec = clip.format().codec().expect("a rule");
+            let frame = clip.data().next().expect("a frame");
+            assert!(nobody.seal(codec, frame).is_err());
+            let (stats, seen, _) = send(&clip, &client(0, second, 1), client(1, first, 1));
+            assert!(stats.held > 0 && stats.opened == 0 && stats.undecryptable == 0, "{stats:?}");
+            assert!(seen.is_empty());
+        }
+    }
+}
