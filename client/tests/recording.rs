@@ -12,7 +12,7 @@
 mod participant;
 mod support;
 
-use conclave_client::media::{Kind, MediaOptions, StreamReport};
+use conclave_client::media::{Format, MediaOptions, StreamReport};
 use conclave_shared::id::Role;
 use participant::{Checked, Participant, checked, fixture};
 use std::{
@@ -45,7 +45,11 @@ fn has_ffprobe() -> bool {
 /// The file that a stream was recorded to.
 fn file(directory: &Path, report: &StreamReport) -> std::path::PathBuf {
     let kind = report.stream.format.kind();
-    let extension = if kind == Kind::Audio { "ogg" } else { "ivf" };
+    let extension = match report.stream.format {
+        Format::Opus => "ogg",
+        Format::H264 => "h264",
+        _ => "ivf",
+    };
     let StreamReport { stream, .. } = report;
     directory.join(format!("{}-{}-{}-{}.{extension}", stream.user, stream.member, kind.as_str(), stream.number))
 }
@@ -62,7 +66,7 @@ async fn a_recording_over_twenty_joins_and_leaves_plays_from_its_first_to_its_la
     let records = MediaOptions { record: Some(directory.path().to_owned()), ..MediaOptions::default() };
     let recorder = Participant::join(&relay, "Recorder", Role::Recorder, records).await;
     recorder.connected(1).await;
-    for (n, video) in (0..20).zip(["vp8.ivf", "vp9.ivf", "av1.ivf", "vp8.ivf"].into_iter().cycle()) {
+    for (n, video) in (0..20).zip(["vp8.ivf", "vp9.ivf", "av1.ivf", "h264.h264"].into_iter().cycle()) {
         let guest =
             Participant::join(&relay, &format!("Guest{n}"), Role::Member, publishes(&[video, "opus.ogg"])).await;
         recorder.connected(2).await;

@@ -234,7 +234,8 @@ struct Peer {
     agreed: bool,
     outgoing: Vec<Outgoing>,
     waiting: Vec<Arc<Publication>>,
-    tracks: JoinSet<()>,
+    sending: JoinSet<()>,
+    receiving: JoinSet<()>,
     restarts: u32,
     timer: Option<Instant>,
 }
@@ -254,7 +255,8 @@ impl Peer {
             agreed: false,
             outgoing: Vec::new(),
             waiting,
-            tracks: JoinSet::new(),
+            sending: JoinSet::new(),
+            receiving: JoinSet::new(),
             restarts: 0,
             timer: Some(Instant::now() + CONNECT_TIME),
         }
@@ -296,7 +298,8 @@ impl Peer {
     }
 
     async fn close(mut self) {
-        self.tracks.abort_all();
+        self.sending.abort_all();
+        self.receiving.abort_all();
         if let Err(error) = self.connection.close().await {
             tracing::debug!(%error, "a connection did not close properly");
         }
@@ -311,7 +314,9 @@ impl Peer {
                 }
             }
             Happened::Track(track) => {
-                if self.tracks.len() < TRACKS {
+                // Those that have ended are not counted.
+                while self.receiving.try_join_next().is_some() {}
+                if self.receiving.len() < TRACKS {
                     let PeerOptions { joined, user, seat, opening, .. } = &self.options;
                     let receiving = Receiving {
                         track,
@@ -319,7 +324,7 @@ impl Peer {
                         payload_types: self.payload_types.clone(),
                         opening: opening.clone(),
                     };
-                    self.tracks.spawn(receiving.run());
+                    self.receiving.spawn(receiving.run());
                 }
             }
             Happened::State(RTCPeerConnectionState::Connected) => {
@@ -499,7 +504,7 @@ impl Peer {
             };
             if let Some((track, ssrc)) = outgoing.ready.take() {
                 let publication = outgoing.publication.clone();
-                self.tracks.spawn(Sending { track, ssrc, payload_type, publication }.run());
+                self.sending.spawn(Sending { track, ssrc, payload_type, publication }.run());
             }
         }
     }

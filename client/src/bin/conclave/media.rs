@@ -97,9 +97,10 @@ impl MediaPlan {
         Media::start(client.clone(), options).map_err(|error| self.failure(&error))
     }
 
-    /// Tells how the streams are.
+    /// Tells how the streams are that go on.
     pub(crate) fn tell(&self, media: &Media, timeline: &Timeline) -> Result<(), Failure> {
-        tell(timeline, &media.published(), &media.streams())
+        let streams: Vec<StreamReport> = media.streams().into_iter().filter(|stream| !stream.over).collect();
+        tell(timeline, &media.published(), &streams)
     }
 
     /// Ends it, and tells all streams for the last time.
