@@ -55,7 +55,7 @@ use timer::Timer;
 
 use crate::{
     crypto::random,
-    id::{CallName, Epoch, JoinNonce, Joined, Transcript, UserName},
+    id::{CallName, Epoch, Instance, JoinNonce, Joined, Transcript, UserName},
     identity::device::Device,
     limits,
     time::Timestamp,
@@ -154,6 +154,12 @@ impl Session {
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         self.call().and_then(Call::epoch)
+    }
+
+    /// The life of the call that this device is in: the same for all who hold an epoch of it.
+    #[must_use]
+    pub fn instance(&self) -> Option<Instance> {
+        self.call().and_then(Call::instance)
     }
 
     /// The transcript after the commit of that epoch: equal on all members.

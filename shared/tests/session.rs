@@ -16,8 +16,8 @@ use conclave_shared::{
     id::{Epoch, Joined, Role, Term},
     session::{
         error::SecurityEvent,
-        input::Command,
-        output::{EndReason, Event},
+        input::{Command, Input},
+        output::{EndReason, Event, Output},
     },
     wire::{Blob, LeftReason, ToClient, sealed::Cause},
 };
@@ -67,7 +67,7 @@ fn a_leaver_who_kept_everything_cannot_derive_what_comes_after_it() {
     // It is shown everything that was sent to anybody.
     world.members[2].closed = false;
     for (_, message) in world.wire.clone() {
-        world.input(2, conclave_shared::session::input::Input::Received(message));
+        world.input(2, Input::Received(message));
     }
     let after = world.members[0].epochs[&epoch(1, 4)];
     assert!(!world.members[2].epochs.contains_key(&epoch(1, 4)));
@@ -85,6 +85,17 @@ fn a_signed_leave_rotates_before_the_socket_closes() {
     let left = Event::MemberLeft { joined: Joined(2), reason: LeftReason::Left };
     assert!(world.members[0].events.contains(&left));
     assert_eq!(world.assert_agreement(), epoch(1, 3));
+}
+
+#[test]
+fn a_leave_on_a_connection_without_the_seat_says_nothing() {
+    let mut world = call_of(3);
+    let (now, session) = (world.now, &mut world.members[1].session);
+    let _ = session.handle(now, Input::Disconnected);
+    let outputs = session.handle(now, Input::Command(Command::Leave));
+    let over = |output: &Output| matches!(output, Output::Event(Event::Ended(EndReason::Left)));
+    assert!(outputs.iter().any(over), "it is over all the same");
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Send(_))), "{outputs:?}");
 }
 
 #[test]
@@ -201,6 +212,6 @@ fn a_replayed_body_changes_nothing_and_is_named() {
     });
     let mut body = body.expect("it was delivered");
     body.at.1.0 += 1000;
-    world.input(0, conclave_shared::session::input::Input::Received(ToClient::Body(body)));
+    world.input(0, Input::Received(ToClient::Body(body)));
     assert_eq!(world.members[0].alarms(), [SecurityEvent::Replay { from: Joined(2), n: 1 }]);
 }

@@ -7,6 +7,7 @@ use super::{
     call::{Call, Ctx},
     error::{CommandError, InternalError, SecurityEvent},
     group::Group,
+    line::Stage,
     mailbox::Waiting,
     output::{EndReason, Event},
 };
@@ -57,7 +58,9 @@ impl Call {
 
     /// Leaves: says so, signed, when there is anybody who could check it.
     pub(super) fn leave(&mut self, ctx: &mut Ctx<'_>) -> EndReason {
-        if let Some(epoch) = self.epoch()
+        // On a connection that the relay has not given the seat to, nothing else may be said; the seat ends by itself then.
+        if matches!(self.line.stage(), Stage::Up | Stage::Resuming)
+            && let Some(epoch) = self.epoch()
             && let Ok(signed) = self.sign(ctx, epoch, None, &Leave {}.into())
         {
             ctx.send(signed);

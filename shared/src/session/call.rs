@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     crypto::pairwise::Pairwise,
-    id::{CallName, Epoch, Joined, RelayInstance, Role, Sequence, Term, Transcript},
+    id::{CallName, Epoch, Instance, Joined, RelayInstance, Role, Sequence, Term, Transcript},
     identity::device::Device,
     time::Timestamp,
     wire::{
@@ -139,10 +139,10 @@ impl Call {
             present: true,
             away: None,
         };
-        let own = claims.insert(ctx.now, own).map_err(|_| EndReason::Internal(InternalError::Crypto))?;
+        let own = claims.insert(ctx.now, own, true).map_err(|_| EndReason::Internal(InternalError::Crypto))?;
         let me = Me { joined: welcome.joined, end: own.entry().end() };
         for member in welcome.members {
-            if let Err(event) = claims.insert(ctx.now, member) {
+            if let Err(event) = claims.insert(ctx.now, member, true) {
                 ctx.alarm(event);
             }
         }
@@ -212,6 +212,10 @@ impl Call {
 
     pub(super) fn epoch(&self) -> Option<Epoch> {
         self.group.as_ref().map(|group| group.epoch)
+    }
+
+    pub(super) fn instance(&self) -> Option<Instance> {
+        self.group.as_ref().map(|group| group.instance)
     }
 
     pub(super) fn transcript(&self) -> Option<Transcript> {
@@ -380,9 +384,9 @@ impl Call {
         if member.joined == self.me.joined {
             return;
         }
-        // A newcomer is never committed, whatever the relay says of it.
         let known = self.claims.get(member.joined).map(Claim::away);
-        match self.claims.insert(ctx.now, MemberClaim { committed: false, present: true, ..member }) {
+        let committed = self.group.as_ref().is_none_or(|group| group.roster.contains(member.joined));
+        match self.claims.insert(ctx.now, MemberClaim { present: true, ..member }, committed) {
             Ok(claim) => {
                 let (joined, info) = (claim.added.joined, Arc::clone(&claim.info));
                 if let Some(reign) = &mut self.reign {
@@ -437,8 +441,7 @@ impl Call {
             ctx.event(Event::MemberBack(joined));
         }
         if joined == self.me.joined {
-            // Everything that was missed has come.
-            self.say_again(ctx);
+            self.catch_up(ctx);
         }
     }
 

@@ -34,8 +34,10 @@ const LINGER: Duration = Duration::from_secs(10);
 pub(crate) struct Claim {
     pub(crate) added: Added,
     pub(crate) info: Arc<MemberInfo>,
-    /// A lead told the relay that it committed this member.
+    /// In the roster; before there is one, the relay's word for it.
     pub(crate) committed: bool,
+    /// The relay names it to joiners as committed: after a restart also somebody who was removed before.
+    named: bool,
     curve25519: Curve25519Key,
     /// When the relay said that it is gone.
     gone: Option<Timestamp>,
@@ -101,13 +103,20 @@ impl Claims {
     }
 
     /// Takes a claim in, unless its card cannot even be read. Who is known already stays as they are: the relay says it
-    /// again when a commit and a leave crossed, and may not say anything else.
-    pub(crate) fn insert(&mut self, now: Timestamp, member: MemberClaim) -> Result<&Claim, SecurityEvent> {
+    /// again when a commit and a leave crossed, and may not say anything else. Whether they are `committed` is the relay's
+    /// word only where no roster contradicts it.
+    pub(crate) fn insert(
+        &mut self,
+        now: Timestamp,
+        member: MemberClaim,
+        committed: bool,
+    ) -> Result<&Claim, SecurityEvent> {
         let joined = member.joined;
         let refused = SecurityEvent::BadCard { joined };
         let card = member.card.card_unverified().map_err(|_| refused)?;
         self.expire(now);
-        let new = claim(&self.call, now, member, &card);
+        let mut new = claim(&self.call, now, member, &card);
+        new.committed &= committed;
         match self.claims.get(&joined) {
             Some(known) if known.added != new.added => return Err(SecurityEvent::Rewritten { joined }),
             Some(_) => {}
@@ -116,9 +125,9 @@ impl Claims {
                 self.unchecked.insert(joined);
             }
         }
-        let (gone, away) = (new.gone, new.away);
+        let (gone, away, named) = (new.gone, new.away, new.named);
         let claim = self.claims.entry(joined).or_insert(new);
-        (claim.gone, claim.away, claim.listed) = (gone, away, true);
+        (claim.gone, claim.away, claim.named, claim.listed) = (gone, away, named, true);
         Ok(claim)
     }
 
@@ -159,6 +168,7 @@ impl Claims {
     /// The relay was restarted and lists these: whoever it does not list may still come back.
     pub(crate) fn relist(&mut self, now: Timestamp, listed: &BTreeSet<Joined>) {
         for claim in self.claims.values_mut().filter(|claim| !listed.contains(&claim.added.joined)) {
+            claim.named = false;
             if claim.committed {
                 (claim.away, claim.listed) = (true, false);
             } else {
@@ -170,6 +180,11 @@ impl Claims {
     /// Committed members whom a relay that was restarted has not seen.
     pub(crate) fn unlisted(&self) -> impl Iterator<Item = Joined> {
         self.claims.values().filter(|claim| !claim.listed && claim.present()).map(|claim| claim.added.joined)
+    }
+
+    /// Whom the relay names to joiners as committed.
+    pub(crate) fn named(&self) -> impl Iterator<Item = Joined> {
+        self.claims.values().filter(|claim| claim.named).map(|claim| claim.added.joined)
     }
 
     /// Exactly these are committed, as a roster that was checked says.
@@ -198,7 +213,7 @@ impl Claims {
         }
         for joined in add {
             if let Some(claim) = self.claims.get_mut(joined) {
-                claim.committed = true;
+                (claim.committed, claim.named) = (true, true);
             }
         }
     }
@@ -206,12 +221,13 @@ impl Claims {
     /// Nobody is committed any more: another life of the call begins.
     pub(crate) fn forget_commits(&mut self) {
         self.claims.retain(|_, claim| claim.present());
-        self.claims.values_mut().for_each(|claim| claim.committed = false);
+        self.claims.values_mut().for_each(|claim| (claim.committed, claim.named) = (false, false));
     }
 
     /// Forgets those who went before they were committed.
     fn expire(&mut self, now: Timestamp) {
-        let old = |claim: &Claim| !claim.committed && claim.gone.is_some_and(|gone| now.since(gone) > LINGER);
+        let kept = |claim: &Claim| claim.committed || claim.named;
+        let old = |claim: &Claim| !kept(claim) && claim.gone.is_some_and(|gone| now.since(gone) > LINGER);
         self.claims.retain(|_, claim| !old(claim));
         let claims = &self.claims;
         self.unchecked.retain(|joined| claims.contains_key(joined));
@@ -299,6 +315,7 @@ fn claim(call: &CallName, now: Timestamp, member: MemberClaim, card: &VerifiedCa
         }),
         curve25519: card.card.curve25519,
         committed: member.committed,
+        named: member.committed,
         gone: (!member.present).then_some(now),
         away: member.away.is_some(),
         listed: true,

@@ -39,7 +39,8 @@ impl Call {
     /// The lead moved the call on, as the relay says.
     pub(super) fn on_commit(&mut self, ctx: &mut Ctx<'_>, event: Committed) -> Result<(), EndReason> {
         let epoch = event.epoch;
-        let behind = (self.lease.is_behind() || self.is_settling(ctx)) && self.epoch() < Some(epoch);
+        let settling = self.is_settling(ctx);
+        let behind = (self.lease.is_behind() || settling) && self.epoch() < Some(epoch);
         let lawful = may_commit(self.lead, event.from, epoch);
         let result = if self.group.is_some() || event.from == self.me.joined {
             let removed = lawful && event.remove.contains(&self.me.joined);
@@ -63,11 +64,8 @@ impl Call {
             let lost = event.lost.contains(&self.me.joined);
             return Err(if lost { EndReason::Closed(Code::LostSeat) } else { EndReason::Removed });
         }
-        // Who knows that an epoch is missing need not be told with each that follows; and a relay that was killed took with it
-        // what was on its way.
-        let known = behind && matches!(result, Err(SecurityEvent::EpochOutOfOrder { .. }));
         if let Err(alarm) = result
-            && !known
+            && !(behind && shows_gap(alarm, settling))
         {
             ctx.alarm(alarm);
         }
@@ -351,4 +349,16 @@ fn check_hash(roster: &Roster, body: &CommitBody) -> Result<(), CommitError> {
     } else {
         Err(super::error::RosterError::Hash.into())
     }
+}
+
+/// Whether a refusal may come of an epoch that never arrived, here or at a new lead: who knows that one is missing need not
+/// be told with each that follows. A relay that was killed took with it what was on its way; and the first commit of a term
+/// does not say by its number which one it follows, its lead may not know whom the missing one added, and it may be that one.
+fn shows_gap(alarm: SecurityEvent, settling: bool) -> bool {
+    if let SecurityEvent::CommitRefused { epoch, reason } = alarm {
+        let first = matches!(reason, CommitError::Transcript | CommitError::NoGrant | CommitError::Card(_));
+        return settling && first && epoch.count() == 0;
+    }
+    let other = matches!(alarm, SecurityEvent::CommitByOther { .. });
+    settling && other || matches!(alarm, SecurityEvent::EpochOutOfOrder { .. })
 }

@@ -177,18 +177,18 @@ impl Reign {
     /// Somebody came: the relay pushes a one-time key; if none comes, it is claimed. One who is committed already came
     /// before: the relay says it again when an add crossed with a leave.
     pub(super) fn arrive(&mut self, joined: Joined, due: Timestamp, keyless: bool) {
-        if keyless {
-            self.claiming.insert(joined, Claiming { due, asked: None, tries: 0 });
-        }
         self.absent.remove(&joined);
-        if self.tip.roster.contains(joined) {
+        let (contains, highest) = (self.tip.roster.contains(joined), self.tip.roster.highest());
+        if !contains && highest.is_some_and(|highest| joined <= highest) {
+            // Others came in before it, or it is on its way out: its number has passed, and it can only join again.
+            self.stranded.insert(joined);
             return;
         }
-        if self.tip.roster.highest().is_some_and(|highest| joined <= highest) {
-            // Others came in before it: its number has passed, and it can only join again.
-            self.stranded.insert(joined);
-        } else {
+        if !contains {
             self.waiting.insert(joined);
+        }
+        if keyless {
+            self.claiming.insert(joined, Claiming { due, asked: None, tries: 0 });
         }
     }
 

@@ -124,7 +124,8 @@ impl Call {
         let mut listed = BTreeSet::new();
         for member in welcome.members {
             let joined = member.joined;
-            match self.claims.insert(ctx.now, member) {
+            let committed = self.group.as_ref().is_some_and(|group| group.roster.contains(joined));
+            match self.claims.insert(ctx.now, member, committed) {
                 Ok(_) => drop(listed.insert(joined)),
                 // Somebody in another's place: the roster stands, whatever the relay was told.
                 Err(event) => ctx.alarm(event),
@@ -142,7 +143,7 @@ impl Call {
             }
             None => Ok(()),
         }?;
-        self.say_again(ctx);
+        self.catch_up(ctx);
         Ok(())
     }
 
@@ -176,5 +177,6 @@ impl Call {
         reign.touch(ctx.now);
         let again: Vec<_> = reign.staged.iter().map(|staged| Arc::clone(&staged.upload)).collect();
         again.into_iter().for_each(|commit| ctx.send(commit));
+        self.say_again(ctx);
     }
 }

@@ -25,10 +25,12 @@ impl Call {
             }
             Err(wrong) => {
                 ctx.alarm(wrong);
-                // A relay that was restarted went by what most remember: alone with another memory there is no way on.
-                return if settling { Err(EndReason::OutOfStep) } else { Ok(()) };
+                // A relay that was restarted went by what most remember, and whoever missed a commit does not know whom it added:
+                // alone with another memory there is no way on.
+                return if settling || self.out_of_step { Err(EndReason::OutOfStep) } else { Ok(()) };
             }
         }
+        let behind = self.lease.is_behind();
         self.lead = Some((term, joined));
         self.reign = None;
         if !planted!(KeepReadyGrants) {
@@ -42,16 +44,18 @@ impl Call {
         }
         let me = joined == self.me.joined;
         ctx.event(Event::LeadChanged { term, joined, me });
-        if me && self.out_of_step {
-            // Whoever missed a commit cannot build on it: the next is named, and gives this device what it lacks.
-            let others = |joined| joined != self.me.joined && self.claims.is_live(joined);
-            let next = self.group.as_ref().and_then(|group| group.roster.first(others));
+        let others = |joined| joined != self.me.joined && self.claims.is_live(joined);
+        let next = self.group.as_ref().and_then(|group| group.roster.first(others));
+        // Whoever missed a commit cannot build on it: the next is named, and gives this device what it lacks. One that the last
+        // lead only spoke of is nobody's any more when nobody is left to have it.
+        if me && (self.out_of_step || behind && next.is_some()) {
             ctx.send(Decline { term });
             return if next.is_some() { Ok(()) } else { Err(EndReason::OutOfStep) };
         }
         if me {
             self.begin_reign(ctx, term).map_err(EndReason::Internal)?;
         }
+        self.say_again(ctx);
         Ok(())
     }
 }

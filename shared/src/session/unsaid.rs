@@ -64,7 +64,7 @@ impl Call {
     /// An application message: sealed now, or once there is a connection and everything missed on it has come.
     pub(super) fn say(&mut self, ctx: &mut Ctx<'_>, to: Option<Joined>, payload: Vec<u8>) -> Result<(), CommandError> {
         let payload = Zeroizing::new(payload);
-        if self.line.is_up() && self.unsaid.behind_since.is_none() {
+        if self.may_speak() {
             return self.send_message(ctx, to, (None, &payload));
         }
         if payload.len() > limits::APPLICATION_MESSAGE {
@@ -90,9 +90,24 @@ impl Call {
         }
     }
 
-    /// Everything that was missed has come: what waited is sealed and sent.
-    pub(super) fn say_again(&mut self, ctx: &mut Ctx<'_>) {
+    /// There is a connection, everything missed on it has come, and no commit of its own is still to be said again: what is
+    /// said before it has a higher number, and the commit would be taken for a replay.
+    fn may_speak(&self) -> bool {
+        let owes = self.reign.as_ref().is_some_and(|reign| !reign.confirmed && !reign.staged.is_empty());
+        self.line.is_up() && self.unsaid.behind_since.is_none() && !owes
+    }
+
+    /// Everything that was missed has come.
+    pub(super) fn catch_up(&mut self, ctx: &mut Ctx<'_>) {
         self.unsaid.behind_since = None;
+        self.say_again(ctx);
+    }
+
+    /// What waited is sealed and sent, if it need not wait longer.
+    pub(super) fn say_again(&mut self, ctx: &mut Ctx<'_>) {
+        if !self.may_speak() {
+            return;
+        }
         let waiting = std::mem::take(&mut self.unsaid.waiting);
         for (to, first, payload) in waiting.into_iter().filter(|_| !planted!(LoseUnsaid)) {
             if let Err(error) = self.send_message(ctx, to, (first, &payload)) {
