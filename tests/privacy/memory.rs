@@ -85,7 +85,7 @@ mod linux {
             let (sender, events) = mpsc::unbounded_channel();
             let profile = Profile { call, name: UserName::new("device").expect("a name"), user, token };
             let mut session = Session::new(Device::generate().expect("random bytes"), profile, Config::default());
-            session.hoard();
+            session.hoard(8);
             let driver = Driver {
                 session,
                 transport: Transport::connect(&url.parse().expect("an address")).await.expect("a connection"),

@@ -83,10 +83,12 @@ impl Model {
             if self.is_new(welcome.at) {
                 self.seen = Some(welcome.at);
             }
-            // Who went while nobody else was there to be told.
+            // Who went or was committed while nobody else was there to be told.
             for (joined, member) in &mut self.members {
                 let claim = welcome.members.iter().find(|claim| claim.joined == *joined);
                 member.away = claim.is_some_and(|claim| claim.away.is_some());
+                // A first commit has nobody to be told of it.
+                member.committed |= claim.is_some_and(|claim| claim.present && claim.committed);
                 if member.here && !claim.is_some_and(|claim| claim.present) {
                     member.here = false;
                     self.gone.insert(*joined, now);

@@ -62,11 +62,13 @@ pub struct Peer {
     pub line: Line,
     /// Its socket, if it has one.
     pub socket: Option<ConnectionId>,
+    /// When its session or its frames want to be woken: asked once after each step of theirs, as asking costs.
+    pub due: Option<Timestamp>,
     /// Its machine sleeps until then.
     pub paused_until: Timestamp,
     /// Its network is away until then.
     pub offline_until: Timestamp,
-    /// In which life of the call it was seated.
+    /// In which life of the call it is; zero until it holds an epoch.
     pub life: u64,
     /// The order number, kept after the end.
     pub joined: Option<Joined>,
@@ -85,6 +87,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Asks when to wake it.
+    pub fn set_due(&mut self) {
+        self.due = [self.session.next_timeout(), self.frames.next_timeout()].into_iter().flatten().min();
+    }
+
     /// The epochs that this peer was given, in order.
     pub fn epochs(&self) -> impl Iterator<Item = &EpochInfo> {
         self.events.iter().filter_map(|(_, event)| if let Event::Epoch(info) = event { Some(info) } else { None })

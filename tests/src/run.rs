@@ -22,6 +22,17 @@ const LEAST_FAULTS: u64 = 10;
 /// How long after the last action everything must have settled: the seat of somebody who was killed is kept for ten
 /// seconds; then a new session that a slow joiner holds up to its deadline, on top of a change of lead.
 const SETTLE: Duration = Duration::from_millis(15_000);
+/// Below what the pauses between two actions stay: from a heap of things at once to one after the other.
+const PACES: [Duration; 4] = [
+    Duration::from_millis(150),
+    Duration::from_millis(600),
+    Duration::from_millis(1_200),
+    Duration::from_millis(3_000),
+];
+/// How often every member seals a frame in some of the calls while nothing goes wrong, as sound is sealed.
+const DENSE: Duration = Duration::from_millis(40);
+/// Joins of a large call, at most.
+const LARGE_STEPS: u32 = 2048;
 /// Members of a large call that try everything they kept: each costs seconds.
 const LARGE_AUDITORS: usize = 4;
 /// Members that are gone and are still shown everything.
@@ -89,6 +100,7 @@ pub fn run_large(seed: u64, members: usize) -> Result<Report, Failure> {
         run.most = members;
         run.auditors = LARGE_AUDITORS;
         run.world.media = false;
+        run.world.steps = LARGE_STEPS;
         for _ in 0..members {
             run.join();
             let pause = run.dice.millis(0, 20);
@@ -140,7 +152,8 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed, 0);
-        let below = 2 + dice.below(120);
+        // Most networks are quick; some are so slow that frames come before their keys.
+        let below = if dice.chance(85) { 2 + dice.below(120) } else { 120 + dice.below(180) };
         let latency = Latency { least: 1, below, jitter: dice.below(30) };
         let most = usize::try_from(2 + dice.below(11)).unwrap_or(2);
         let mut world = World::new(seed, latency);
@@ -148,29 +161,59 @@ impl Run {
         Self { seed, dice, world, most, users: 0, changes: 0, faults: 0, auditors: usize::MAX }
     }
 
+    /// First a call where nobody's line breaks and every check is strict, then waves of faults on top of one another, and
+    /// after each of them calm, until everything has settled.
     fn go(mut self) -> Result<Report, Failure> {
-        let empties_at = LEAST_CHANGES / 2 + self.dice.below(10);
-        let mut emptied = false;
-        let enough = |run: &Self| run.changes >= LEAST_CHANGES && run.faults >= LEAST_FAULTS;
-        while self.world.now.as_millis() < millis(LEAST_TIME) || !enough(&self) {
-            if !emptied && self.changes >= empties_at {
-                emptied = true;
-                self.empty();
-            }
-            let burst = 1 + self.dice.below(8);
-            for _ in 0..burst {
+        let waves = match self.dice.below(100) {
+            0..80 => 1,
+            80..95 => 2,
+            _ => 5,
+        };
+        let pace = self.dice.pick(&PACES).unwrap_or(Duration::ZERO);
+        let interval = self.world.frame_interval;
+        if self.dice.chance(25) {
+            self.world.frame_interval = DENSE;
+        }
+        self.wave(pace, LEAST_CHANGES / 2, 0)?;
+        self.world.frame_interval = interval;
+        for _ in 0..waves {
+            let (changes, faults) = (self.changes, self.faults);
+            self.wave(pace, changes + LEAST_CHANGES.div_ceil(2 * waves), faults + LEAST_FAULTS.div_ceil(waves))?;
+        }
+        while self.world.now.as_millis() < millis(LEAST_TIME) {
+            self.wave(pace, self.changes + 1, 0)?;
+        }
+        self.audited()
+    }
+
+    /// Acts until there were so many changes and faults, and waits until everything has settled.
+    fn wave(&mut self, pace: Duration, changes: u64, faults: u64) -> Result<(), Failure> {
+        let empties = self.dice.chance(30);
+        while self.changes < changes || self.faults < faults {
+            if self.faults < faults && self.dice.chance(40) {
+                let (somebody, lead) = (self.somebody(), self.world.lead());
+                let peer = if self.dice.chance(50) { somebody } else { lead };
+                self.fault(peer);
+            } else {
                 self.act();
-                let pause = if self.dice.chance(30) { Duration::ZERO } else { self.dice.millis(0, 600) };
-                self.world.run_for(pause);
-                self.found()?;
             }
-            while self.world.is_disturbed() && self.world.violations.is_empty() {
-                self.world.run_for(SETTLE);
-            }
-            self.world.run_for(SETTLE);
+            let pause = if self.dice.chance(30) { Duration::ZERO } else { self.dice.millis(0, millis(pace)) };
+            self.world.run_for(pause);
             self.found()?;
-            let settled = self.world.settled();
-            self.failed(settled)?;
+        }
+        if empties {
+            self.empty();
+        }
+        self.world.run_for(self.world.disturbed_for().max(SETTLE));
+        self.found()?;
+        let settled = self.world.settled();
+        self.failed(settled)
+    }
+
+    /// Everything that anybody kept is tried, and the run is over.
+    fn audited(mut self) -> Result<Report, Failure> {
+        if self.users >= u64::from(self.world.steps) {
+            self.failed(Err(Violation::Relay("more joins than steps that are tried")))?;
         }
         let audited = self.world.audit(&mut self.dice, self.auditors);
         self.failed(audited)?;
@@ -183,6 +226,11 @@ impl Run {
             faults: self.faults,
             epochs: self.world.checker.facts.len(),
         })
+    }
+
+    fn somebody(&mut self) -> Option<PeerId> {
+        let connected = self.world.connected();
+        self.dice.pick(&connected)
     }
 
     fn found(&mut self) -> Result<(), Failure> {
@@ -200,7 +248,7 @@ impl Run {
         let connected = self.world.connected();
         let lead = self.world.lead();
         let somebody = self.dice.pick(&connected);
-        match self.dice.below(100) {
+        match self.dice.below(84) {
             _ if connected.is_empty() => self.join(),
             0..30 if connected.len() < self.most => self.join(),
             0..36 => self.leave(somebody),
@@ -210,8 +258,6 @@ impl Run {
             50..54 => self.remove(lead, somebody),
             54..58 => somebody.into_iter().for_each(|peer| self.world.command(peer, Command::Rotate)),
             58..62 => self.again(somebody),
-            62..70 => self.fault(somebody),
-            70..78 => self.fault(lead),
             _ => self.message(somebody, &connected),
         }
     }

@@ -5,7 +5,7 @@ mod steps;
 
 use conclave_shared::{
     frame::Frames,
-    id::{CallName, Epoch, Joined, Role, UserName},
+    id::{CallName, Epoch, Instance, Joined, Role, UserName},
     identity::device::Device,
     session::{
         Profile, Session,
@@ -35,8 +35,11 @@ use crate::{
     transcript::Trace,
 };
 
-/// How often every member seals a frame.
+/// How often every member seals a frame, unless a scenario wants more.
 const FRAME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// More than there are joins in a call of a few.
+const STEPS: u32 = 64;
 
 /// Changes what the relay sends to one peer: it may be altered, kept back or multiplied.
 pub type Tamper = Box<dyn FnMut(PeerId, ToClient) -> Vec<ToClient>>;
@@ -72,6 +75,10 @@ pub struct World {
     pub honest: bool,
     /// Members seal frames.
     pub media: bool,
+    /// How often every member seals a frame.
+    pub frame_interval: Duration,
+    /// How far ahead those who kept everything try each ratchet: more than there are joins.
+    pub steps: u32,
     /// What was found.
     pub violations: Vec<Violation>,
     name: CallName,
@@ -80,9 +87,8 @@ pub struct World {
     tamper: Option<Tamper>,
     queue: BTreeMap<(Timestamp, u64), Happening>,
     numbers: Numbers,
-    life: u64,
-    /// How many there were.
-    lives: u64,
+    /// The lives that the call has had.
+    lives: BTreeMap<Instance, u64>,
     /// Which of the relay's machines speaks.
     machine: u64,
     /// Those who lost their seat join afresh by themselves, as the drivers do.
@@ -123,6 +129,8 @@ impl World {
             config: Config::default(),
             honest: true,
             media: true,
+            frame_interval: FRAME_INTERVAL,
+            steps: STEPS,
             violations: Vec::new(),
             relay: Relay::new(name.clone(), Dice::new(seed, 1)),
             name,
@@ -130,8 +138,7 @@ impl World {
             tamper: None,
             queue: BTreeMap::new(),
             numbers: Numbers::default(),
-            life: 0,
-            lives: 0,
+            lives: BTreeMap::new(),
             machine: 0,
             rejoins: false,
             faults: Faults::default(),
@@ -166,7 +173,7 @@ impl World {
             Profile { call: self.name.clone(), token: token(&user, role), name: user.clone(), user: user.clone() };
         let (stored, fingerprint) = (device.pickle(), device.ed25519());
         let mut session = Session::new(device, profile, self.config);
-        session.hoard();
+        session.hoard(self.steps);
         let peer = Peer {
             id,
             user,
@@ -176,6 +183,7 @@ impl World {
             stored,
             line: Line::Up,
             socket: None,
+            due: None,
             paused_until: Timestamp::ZERO,
             offline_until: Timestamp::ZERO,
             life: 0,
@@ -278,12 +286,19 @@ impl World {
         self.peers.values().find(|peer| peer.line == Line::Up && peer.session.is_lead()).map(|peer| peer.id)
     }
 
-    /// The newest epoch that anybody holds in this life of the call.
+    /// The life of the call that goes on: that of whoever leads.
+    fn life(&self) -> u64 {
+        let newest = || self.lives.len() as u64;
+        self.lead().map_or_else(newest, |lead| self.peer(lead).life)
+    }
+
+    /// The newest epoch that anybody who is connected holds in this life of the call. What was made last before a relay was
+    /// lost may be lost with the only one who made it.
     #[must_use]
     pub fn newest(&self) -> Option<Epoch> {
-        let first = Epoch::first(conclave_shared::id::Term(0));
-        let of_this_life = (self.life, first)..(self.life + 1, first);
-        self.checker.facts.range(of_this_life).next_back().map(|((_, epoch), _)| *epoch)
+        let life = self.life();
+        let here = self.peers.values().filter(|peer| peer.line == Line::Up && peer.life == life);
+        here.filter_map(|peer| peer.session.epoch()).max()
     }
 
     /// Goes on for some time.
@@ -342,7 +357,8 @@ impl World {
                 return not(format!("it leads: {}; the lead is {:?}", peer.session.is_lead(), self.model.lead()));
             }
         }
-        self.checker.messages_came(self.life, &here)
+        let life = self.life();
+        self.checker.messages_came(life, &here)
     }
 
     /// Those who were ever in the call, the last `most` of them, try to derive epochs that they are not in, from all that they kept.
@@ -355,8 +371,9 @@ impl World {
             let of_life = (peer.life, Epoch::first(conclave_shared::id::Term(0)))
                 ..(peer.life + 1, Epoch::first(conclave_shared::id::Term(0)));
             let all: Vec<_> = self.checker.facts.range(of_life).map(|((_, epoch), facts)| (*epoch, facts)).collect();
-            let given: BTreeSet<_> = peer.epochs().map(|info| info.epoch).collect();
-            let (first, last) = (given.first().copied(), given.last().copied());
+            let given: BTreeMap<_, _> = peer.epochs().map(|info| (info.epoch, info.fingerprint)).collect();
+            let first = given.first_key_value().map(|(epoch, _)| *epoch);
+            let last = given.last_key_value().map(|(epoch, _)| *epoch);
             let outside = |facts: &crate::invariants::Facts| !facts.members.contains(&joined);
             let before = all.iter().filter(|(epoch, facts)| first.is_none_or(|first| *epoch < first) && outside(facts));
             let after = all.iter().filter(|(epoch, facts)| last.is_some_and(|last| *epoch > last) && outside(facts));
@@ -366,7 +383,10 @@ impl World {
             for (epoch, facts) in tried {
                 Checker::could_derive(peer.id, &mut peer.session, false, *epoch, facts)?;
             }
-            if let Some((epoch, facts)) = all.iter().rfind(|(epoch, _)| Some(*epoch) == last) {
+            // Unless it went with a relay, and another epoch took its number.
+            if let Some((epoch, facts)) =
+                all.iter().rfind(|(epoch, facts)| given.get(epoch) == Some(&facts.fingerprint))
+            {
                 Checker::could_derive(peer.id, &mut peer.session, true, *epoch, facts)?;
             }
         }

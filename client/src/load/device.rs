@@ -28,6 +28,8 @@ use crate::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the token of a device is good for: it is used at once.
 const TOKEN: Duration = Duration::from_secs(60);
+/// How far ahead the ratchet of a kept session is tried: more joins than fit between two leaves of a load test.
+const STEPS: u32 = 2048;
 
 /// Where devices go.
 #[derive(Clone, Debug)]
@@ -105,7 +107,7 @@ impl Place {
         let device = Device::generate().map_err(|_| DeviceError::Random)?;
         let profile = Profile { call: self.call.clone(), name: user.clone(), user, token };
         let mut session = Session::new(device, profile, Config::default());
-        session.hoard();
+        session.hoard(STEPS);
         Ok(session)
     }
 

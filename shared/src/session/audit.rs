@@ -15,8 +15,6 @@ use crate::{
     id::{Fingerprint, Transcript},
 };
 
-/// How far ahead of where a kept session began its ratchet is tried.
-const STEPS: u32 = 2048;
 /// How many ratchets of a kept session are looked for where they must not be.
 const SHOWN: u32 = 8;
 /// What is public in a stored device or session, by its name there.
@@ -26,12 +24,15 @@ const KEY: usize = 16;
 
 /// Every Megolm session that a device was given, as it was given.
 #[derive(Default)]
-pub(super) struct Hoard(Option<Vec<InboundGroup>>);
+pub(super) struct Hoard {
+    kept: Option<Vec<InboundGroup>>,
+    steps: u32,
+}
 
 impl Hoard {
     /// Keeps a copy of a session before anything of it is forgotten.
     pub(super) fn keep(&mut self, session: &mut InboundGroup) {
-        let Some(kept) = &mut self.0 else { return };
+        let Some(kept) = &mut self.kept else { return };
         let index = session.index();
         if let Ok(copy) = session.export(index).and_then(|export| InboundGroup::import(&export)) {
             kept.push(copy);
@@ -40,17 +41,20 @@ impl Hoard {
 }
 
 impl Session {
-    /// Keeps every Megolm session from here on, for [`could_derive`](Self::could_derive).
-    pub fn hoard(&mut self) {
-        self.hoard.0.get_or_insert_default();
+    /// Keeps every Megolm session from here on, for [`could_derive`](Self::could_derive), which tries the ratchet of each
+    /// `steps` steps ahead of where it began: no fewer than there are joins in the call.
+    pub fn hoard(&mut self, steps: u32) {
+        self.hoard.kept.get_or_insert_default();
+        self.hoard.steps = steps;
     }
 
     /// Whether anything that this device kept leads to the epoch with this transcript and fingerprint, at any index of
     /// any session. True for the epochs that it was granted; must be false for those before it came and after it left.
     pub fn could_derive(&mut self, transcript: &Transcript, fingerprint: &Fingerprint) -> bool {
-        self.hoard.0.iter_mut().flatten().any(|session| {
+        let Hoard { kept, steps } = &mut self.hoard;
+        kept.iter_mut().flatten().any(|session| {
             let first = session.index();
-            (first..first.saturating_add(STEPS)).any(|index| {
+            (first..first.saturating_add(*steps)).any(|index| {
                 let ratchet = session.ratchet(index);
                 ratchet
                     .is_ok_and(|ratchet| EpochSecret::new(&ratchet, transcript).media().fingerprint() == *fingerprint)
@@ -67,7 +71,7 @@ impl Session {
         for session in self.call().into_iter().flat_map(|call| call.olm.pickles()) {
             collect(&session, "", &mut found);
         }
-        for session in self.hoard.0.iter_mut().flatten() {
+        for session in self.hoard.kept.iter_mut().flatten() {
             let first = session.index();
             let ratchets = (first..first.saturating_add(SHOWN)).filter_map(|index| session.ratchet(index).ok());
             found.extend(ratchets.map(|ratchet| Zeroizing::new(ratchet.expose().to_vec())));

@@ -29,6 +29,8 @@ use crate::{
 };
 
 const RELAY: RelayInstance = RelayInstance::new([9; 16]);
+/// How far ahead the ratchet of a kept session is tried: more than there are joins.
+const STEPS: u32 = 64;
 const NONCE: RelayNonce = RelayNonce::new([7; 32]);
 const LONG: Duration = Duration::from_secs(1_000_000);
 
@@ -135,7 +137,7 @@ impl<'a> Real<'a> {
         let call = CallName::new("modelled").expect("a name");
         let profile = Profile { call: call.clone(), user, name: name("device"), token: Token("token".into()) };
         let mut session = Session::new(device, profile, STILL);
-        session.hoard();
+        session.hoard(STEPS);
         let challenge = Challenge { versions: vec![1], nonce: NONCE, relay: RELAY };
         let outputs = session.handle(self.now, Input::Received(challenge.into()));
         let join = outputs.into_iter().find_map(|output| match output {

@@ -41,6 +41,11 @@ impl Faults {
         self.down_until > Timestamp::ZERO && now < self.down_until + RESTART
     }
 
+    /// Whether a relay was lost since then.
+    pub(super) fn restarted_since(&self, then: Timestamp) -> bool {
+        self.down_until > then
+    }
+
     /// Whether what is said now may come too late for its key, or not to all.
     pub(super) fn loses_messages(&self, now: Timestamp) -> bool {
         self.is_restarting(now) || now < self.frozen_until
@@ -97,10 +102,10 @@ impl World {
         }
     }
 
-    /// Whether anything that went wrong may still show.
+    /// For how long anything that went wrong may still show.
     #[must_use]
-    pub fn is_disturbed(&self) -> bool {
-        self.faults.any(self.now)
+    pub fn disturbed_for(&self) -> Duration {
+        self.faults.settled_at.since(self.now)
     }
 
     fn fault(&mut self, time: Duration) {
@@ -162,8 +167,18 @@ impl World {
     /// What somebody honest may report while things are out of order: that nothing was heard, which is true.
     pub(super) fn excused(&self, event: &SecurityEvent) -> bool {
         let silence = matches!(event, SecurityEvent::LeadSilent { .. } | SecurityEvent::CommitStalled { .. });
-        // A relay that was restarted goes by what most remember, and one may remember more.
-        let restart = matches!(event, SecurityEvent::WrongTerm { .. }) && self.faults.is_restarting(self.now);
-        restart || silence && self.faults.any(self.now)
+        // A relay that was restarted goes by what most remember, and one may remember more, or less, and then believes neither the
+        // lead nor its commits; after two restarts, members of two lives of the call may meet there for a moment, and each finds
+        // that the other is not who it knows.
+        let hearsay = matches!(
+            event,
+            SecurityEvent::WrongTerm { .. }
+                | SecurityEvent::WrongLead { .. }
+                | SecurityEvent::Rewritten { .. }
+                | SecurityEvent::BadBody { .. }
+                | SecurityEvent::CommitByOther { .. }
+                | SecurityEvent::CommitRefused { .. }
+        );
+        hearsay && self.faults.is_restarting(self.now) || silence && self.faults.any(self.now)
     }
 }

@@ -2,7 +2,7 @@
 
 use conclave_shared::{
     frame::{clear_bytes::Codec, opener::Opened},
-    id::Joined,
+    id::{Epoch, Joined},
     limits,
     session::{
         input::Input,
@@ -13,7 +13,7 @@ use conclave_shared::{
 };
 use std::{sync::Arc, time::Duration};
 
-use super::{FRAME_INTERVAL, Happening, World, next};
+use super::{Happening, World, next};
 use crate::{
     PeerId,
     invariants::{Checker, Violation},
@@ -57,10 +57,7 @@ impl World {
 
     fn next_wake(&self) -> Option<(Timestamp, PeerId)> {
         let up = self.peers.values().filter(|peer| peer.line != Line::Down && peer.line != Line::Ghost && !peer.silent);
-        let due = |peer: &Peer| {
-            let due = [peer.session.next_timeout(), peer.frames.next_timeout()].into_iter().flatten().min()?;
-            Some((due.max(self.now).max(peer.paused_until), peer.id))
-        };
+        let due = |peer: &Peer| Some((peer.due?.max(self.now).max(peer.paused_until), peer.id));
         up.filter_map(due).min()
     }
 
@@ -106,7 +103,7 @@ impl World {
             Happening::ToGhost(ghost, text) => self.show(ghost, &text),
             Happening::Frame(to, frame) => self.frame(to, &frame),
             Happening::Tick => {
-                self.at(self.now + FRAME_INTERVAL, Happening::Tick);
+                self.at(self.now + self.frame_interval, Happening::Tick);
                 if self.media {
                     let here = self.connected().into_iter().filter(|id| self.peer(*id).paused_until <= self.now);
                     here.collect::<Vec<_>>().into_iter().for_each(|peer| self.seal(peer));
@@ -148,31 +145,36 @@ impl World {
         }
     }
 
-    /// Which life of the call somebody is in. A genesis begins one; whoever brings a seat back brings its life with it.
+    /// A genesis begins another life of the call; whoever brings a seat back brings what the relay must go by.
     fn follow_life(&mut self, to: PeerId, message: &ToClient) {
         match message {
-            ToClient::Lead(lead) if lead.genesis && self.model.is_new(lead.at) => {
-                self.lives += 1;
-                self.life = self.lives;
-                self.model.begin(lead.at);
-                let up = self.peers.values_mut().filter(|peer| peer.line == Line::Up);
-                let fresh = up.filter(|peer| peer.epochs().next().is_none());
-                fresh.for_each(|peer| peer.life = self.life);
-            }
-            ToClient::Welcome(_) if self.peer(to).joined.is_some() => {
-                self.life = self.peer(to).life;
-                self.model.restored();
-            }
-            ToClient::Welcome(_) => {
-                let life = self.life;
-                self.peer_mut(to).life = life;
-            }
+            ToClient::Lead(lead) if lead.genesis && self.model.is_new(lead.at) => self.model.begin(lead.at),
+            ToClient::Welcome(_) if self.peer(to).joined.is_some() => self.model.restored(),
             _ => {}
         }
     }
 
+    /// An epoch that was made last before a relay was lost may be lost with those who held it: then another of its number
+    /// takes its place; also at the new one, while it still takes seats back. One that was made later never may.
+    fn forget_lost(&mut self, id: PeerId, epoch: Epoch) {
+        let key = (self.peer(id).life, epoch);
+        let Some(facts) = self.checker.facts.get(&key) else { return };
+        let differs = self.peer(id).session.transcript() != Some(facts.transcript);
+        if differs && (self.faults.restarted_since(facts.since) || self.faults.is_restarting(self.now)) {
+            self.checker.facts.remove(&key);
+        }
+    }
+
+    /// Which life of the call somebody is in who holds an epoch: lives are told apart by what their first lead drew.
+    fn find_life(&mut self, id: PeerId) {
+        let Some(instance) = self.peer(id).session.instance() else { return };
+        let next = self.lives.len() as u64 + 1;
+        self.peer_mut(id).life = *self.lives.entry(instance).or_insert(next);
+    }
+
     fn show_ghosts(&mut self, text: &Arc<str>) {
-        let ghosts = self.peers.values().filter(|peer| peer.line == Line::Ghost && peer.life == self.life);
+        let life = self.life();
+        let ghosts = self.peers.values().filter(|peer| peer.line == Line::Ghost && peer.life == life);
         for ghost in ghosts.map(|peer| peer.id).collect::<Vec<_>>() {
             self.at(self.now + Duration::from_millis(1), Happening::ToGhost(ghost, Arc::clone(text)));
         }
@@ -213,9 +215,11 @@ impl World {
     pub(super) fn input(&mut self, id: PeerId, input: Input) {
         let now = self.now;
         let outputs = self.peer_mut(id).session.handle(now, input);
+        self.find_life(id);
         for output in outputs {
             self.output(id, output);
         }
+        self.peer_mut(id).set_due();
     }
 
     fn output(&mut self, id: PeerId, output: Output) {
@@ -264,6 +268,7 @@ impl World {
                 Ok(())
             }
             Event::Epoch(info) => {
+                self.forget_lost(id, info.epoch);
                 let peer = self.peers.get(&id).expect("a peer");
                 let held = peer
                     .session
@@ -315,13 +320,15 @@ impl World {
         let now = self.now;
         let ticket = next(&mut self.numbers.frame);
         let peer = self.peers.get_mut(&to).expect("a peer");
-        if peer.line == Line::Down || peer.silent || peer.life != frame.life {
+        // Somebody without an epoch must not open anything; somebody of another life of the call gets nothing from this one.
+        if peer.line == Line::Down || peer.silent || (peer.life != 0 && peer.life != frame.life) {
             return;
         }
         let ghost = peer.line == Line::Ghost;
         let result = match peer.frames.open(now, frame.seat, Codec::Opus, &frame.bytes, ticket) {
             Opened::Held => {
                 peer.held.insert(ticket, frame.clone());
+                peer.set_due();
                 return;
             }
             Opened::Frame(plain) => Ok(plain),
@@ -337,7 +344,9 @@ impl World {
     fn release(&mut self, id: PeerId) {
         let now = self.now;
         let peer = self.peers.get_mut(&id).expect("a peer");
-        for (ticket, result) in peer.frames.release(now) {
+        let released = peer.frames.release(now);
+        peer.set_due();
+        for (ticket, result) in released {
             let Some(frame) = peer.held.remove(&ticket) else { continue };
             let over = peer.line != Line::Up || peer.session.joined().is_none() || self.faults.any(now);
             if !over || result.is_ok() {
