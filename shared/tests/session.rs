@@ -133,6 +133,19 @@ fn a_bot_that_comes_later_does_not_take_the_lead_but_inherits_it() {
 }
 
 #[test]
+fn ten_changes_a_second_are_all_made() {
+    let mut world = call_of(3);
+    let before = world.assert_agreement();
+    for _ in 0..100 {
+        world.command(0, Command::Rotate);
+        world.advance(100);
+    }
+    world.advance(2000);
+    world.assert_no_alarm();
+    assert_eq!(world.assert_agreement(), epoch(1, before.count() + 100));
+}
+
+#[test]
 fn a_storm_of_joins_makes_few_epochs_and_a_leave_goes_on_top() {
     let mut world = call_of(2);
     (0..20).for_each(|_| {
