@@ -1,7 +1,7 @@
 //! A device with a seat: takes in the relay's events in their order and hands each to what it concerns.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     crypto::pairwise::Pairwise,
-    id::{CallName, Epoch, Instance, Joined, RelayInstance, Role, Sequence, Term, Transcript},
+    id::{CallName, Epoch, Instance, Joined, RelayInstance, RequestNonce, Role, Sequence, Term, Transcript},
     identity::device::Device,
     time::Timestamp,
     wire::{
@@ -102,6 +102,8 @@ pub(super) struct Call {
     pub(super) left: BTreeMap<Joined, Timestamp>,
     /// The newest epoch is wanted of the lead.
     pub(super) wanting: Option<Wanting>,
+    /// The newest requests, oldest first.
+    pub(super) asked: VecDeque<RequestNonce>,
     /// The number under which the newest message of each member that was told of was first said.
     pub(super) told: BTreeMap<Joined, u64>,
     /// When the connection was last taken up again.
@@ -172,6 +174,7 @@ impl Call {
             lease: Lease::new(ctx.now),
             left: BTreeMap::new(),
             wanting: None,
+            asked: VecDeque::new(),
             told: BTreeMap::new(),
             up_since: ctx.now,
             told_missing: false,

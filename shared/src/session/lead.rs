@@ -464,10 +464,13 @@ impl Call {
             let context = OlmContext { call: &self.name, instance, from: end, to: self.me.end, epoch };
             unbind(payload, &context, kind).is_some()
         };
-        let present = expected.filter(|epoch| is(&mut payload, OlmType::Present, *epoch));
-        let turned = self.group.iter().flat_map(|group| group.trail.past.iter().rev());
-        let turned = turned.map(|(epoch, _)| *epoch).find(|epoch| is(&mut payload, OlmType::Turn, *epoch));
-        let Some(epoch) = present.or(turned) else {
+        let past = self.group.iter().flat_map(|group| group.trail.past.iter().rev()).map(|(epoch, _)| *epoch);
+        // What was said under an earlier epoch may have waited for a connection.
+        let spoken = expected
+            .into_iter()
+            .chain(past)
+            .find(|epoch| is(&mut payload, OlmType::Present, *epoch) || is(&mut payload, OlmType::Turn, *epoch));
+        let Some(epoch) = spoken else {
             if heard {
                 ctx.alarm(bad);
             }

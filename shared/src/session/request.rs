@@ -36,6 +36,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(10);
 /// Requests without an answer after which a member without the newest epoch joins afresh: half a minute.
 const TRIES: u32 = 6;
+/// Requests whose answers are known when they come late: those of one waiting, and of the one before.
+const ASKED: usize = 2 * TRIES as usize;
 /// Requests of one member that are answered within [`WINDOW`], and those of them that cost a new Olm session.
 const ANSWERS: usize = 10;
 const SESSIONS: usize = 3;
@@ -113,6 +115,10 @@ impl Call {
         // An answer that does not come may be one that does not open.
         let fresh = wanting.fresh || wanting.tries > 0;
         wanting.asked = Some((nonce, ctx.now));
+        if self.asked.len() >= ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(nonce);
         wanting.due = ctx.now + (PAUSE * 2_u32.saturating_pow(wanting.tries)).min(LONGEST);
         wanting.tries = wanting.tries.saturating_add(1);
         let epoch = group.epoch;
@@ -210,11 +216,14 @@ impl Call {
             return;
         }
         match self.check_regrant(ctx, from, nonce, message) {
-            Ok(None) => {
+            // Its answer to an earlier request, or what its sender said to a lead that this device was.
+            Ok(Answer::Passed) => {}
+            Ok(Answer::Held) => {
                 self.lease.answered(asked);
                 self.found(ctx);
             }
-            Ok(Some(install)) => {
+            Ok(Answer::Newer(install)) => {
+                let install = *install;
                 let roster: Vec<_> = install.roster.iter().map(|entry| entry.added.joined).collect();
                 if self.install(ctx, install).is_ok() {
                     self.claims.commit_all(&roster);
@@ -239,15 +248,18 @@ impl Call {
         Some(joined) > highest && self.claims.get(joined).is_none()
     }
 
-    /// `None` when the epoch is the one that this device holds.
     fn check_regrant(
         &mut self,
         ctx: &mut Ctx<'_>,
         from: Joined,
         nonce: RequestNonce,
         message: &OlmMessage,
-    ) -> Result<Option<Install>, CommitError> {
+    ) -> Result<Answer, CommitError> {
         let mut payload = self.open_olm(ctx, from, message)?;
+        let kind = payload.first().copied();
+        if kind == Some(OlmType::Turn.as_byte()) || kind == Some(OlmType::Present.as_byte()) {
+            return Ok(Answer::Passed);
+        }
         let json = payload.get(OLM_HEADER..).unwrap_or_default();
         let Regrant { nonce: echoed, grant, members } =
             serde_json::from_slice(json).map_err(|_| CommitError::Malformed)?;
@@ -256,6 +268,9 @@ impl Call {
         let Grant { instance, epoch, transcript, cause, .. } = grant;
         let context = OlmContext { call: &self.name, instance, from: lead.end(), to: self.me.end, epoch };
         unbind(&mut payload, &context, OlmType::Regrant).ok_or(CommitError::Grant)?;
+        if echoed != nonce && self.asked.contains(&echoed) {
+            return Ok(Answer::Passed);
+        }
         let passed = has_passed(self.lead, group.epoch, epoch);
         if echoed != nonce || instance != group.instance || grant.lead != from || passed {
             return Err(CommitError::Binding);
@@ -264,7 +279,7 @@ impl Call {
             return Err(CommitError::Policy);
         }
         if epoch == group.epoch {
-            return if transcript == group.transcript { Ok(None) } else { Err(CommitError::Transcript) };
+            return if transcript == group.transcript { Ok(Answer::Held) } else { Err(CommitError::Transcript) };
         }
         // A transcript leads to one epoch. Under a later number its keys would count anew, from where they were used.
         if group.trail.past.iter().any(|(_, past)| *past == transcript) {
@@ -283,8 +298,19 @@ impl Call {
         let session = import(grant.session)?;
         let index = session.index();
         let session = Some(session);
-        Ok(Some(Install { instance, epoch, cause, lead: from, transcript, roster, session, index, body: None }))
+        let install = Install { instance, epoch, cause, lead: from, transcript, roster, session, index, body: None };
+        Ok(Answer::Newer(Box::new(install)))
     }
+}
+
+/// What a lead answered.
+enum Answer {
+    /// Nothing that is still asked for.
+    Passed,
+    /// The epoch is the one that this device holds.
+    Held,
+    /// Another one.
+    Newer(Box<Install>),
 }
 
 /// A later roster may lack some of those that this device holds, and has newcomers; nobody who was removed comes back, and
