@@ -159,6 +159,7 @@ impl Call {
     pub(super) fn heard_of(&mut self, ctx: &mut Ctx<'_>, epoch: Epoch) {
         if self.group.as_ref().is_some_and(|group| group.epoch < epoch) {
             self.lease.fall_behind(ctx.now);
+            self.spoken_in = Some(epoch.term());
             self.want(ctx.now, Some(KeyMissing::Withheld), false);
         }
     }

@@ -102,6 +102,8 @@ pub(super) struct Call {
     pub(super) left: BTreeMap<Joined, Timestamp>,
     /// The newest epoch is wanted of the lead.
     pub(super) wanting: Option<Wanting>,
+    /// The term whose lead spoke last of an epoch that this device lacked.
+    pub(super) spoken_in: Option<Term>,
     /// The newest requests, oldest first.
     pub(super) asked: VecDeque<RequestNonce>,
     /// The number under which the newest message of each member that was told of was first said.
@@ -174,6 +176,7 @@ impl Call {
             lease: Lease::new(ctx.now),
             left: BTreeMap::new(),
             wanting: None,
+            spoken_in: None,
             asked: VecDeque::new(),
             told: BTreeMap::new(),
             up_since: ctx.now,
@@ -409,11 +412,14 @@ impl Call {
 
     /// Somebody is gone: the roster keeps them until the lead commits it, succession and the lead do not.
     pub(super) fn on_left(&mut self, ctx: &mut Ctx<'_>, joined: Joined, reason: LeftReason) {
-        if joined == self.me.joined || !self.claims.is_present(joined) {
+        let committed = self.group.as_ref().is_some_and(|group| group.roster.contains(joined));
+        // The roster is what counts: a relay may have taken back its word on somebody.
+        let here = self.claims.is_present(joined) || committed && !self.left.contains_key(&joined);
+        if joined == self.me.joined || !here {
             return;
         }
         self.claims.leave(ctx.now, joined);
-        if self.group.as_ref().is_some_and(|group| group.roster.contains(joined)) {
+        if committed {
             self.left.insert(joined, ctx.now);
         }
         if let Some(reign) = &mut self.reign {

@@ -187,6 +187,15 @@ impl Claims {
         self.claims.values().filter(|claim| claim.named).map(|claim| claim.added.joined)
     }
 
+    /// The relay was told of these that they are out.
+    pub(crate) fn unname(&mut self, removed: &[Joined]) {
+        for joined in removed {
+            if let Some(claim) = self.claims.get_mut(joined) {
+                claim.named = false;
+            }
+        }
+    }
+
     /// Exactly these are committed, as a roster that was checked says.
     pub(crate) fn commit_all(&mut self, roster: &[Joined]) {
         let roster: BTreeSet<_> = roster.iter().copied().collect();

@@ -415,6 +415,7 @@ impl Call {
             session.forget_before(staged.index);
         }
         let (added, removed) = (staged.added.clone(), staged.removed.clone());
+        self.claims.unname(&staged.upload.remove);
         let Staged { tip: Tip { transcript, roster, .. }, cause, session, index, .. } = staged;
         let session = session.map(|export| InboundGroup::import(&export)).transpose();
         let session = session.map_err(|_| CommitError::Session)?;

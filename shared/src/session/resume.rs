@@ -137,10 +137,7 @@ impl Call {
         self.await_absent(ctx.now + ctx.config.absent, ctx.now, &listed);
         match welcome.lead {
             Some(named) if Some(named) != self.lead => Err(EndReason::OutOfStep),
-            Some(_) => {
-                self.confirm(ctx);
-                Ok(())
-            }
+            Some(_) => self.go_on(ctx),
             None => Ok(()),
         }?;
         self.catch_up(ctx);

@@ -5,7 +5,13 @@ use super::{
     output::{EndReason, Event},
     rules::{Named, Reigns, Stand, accepts},
 };
-use crate::wire::{Decline, Lead};
+use crate::{
+    id::Term,
+    wire::{Decline, Lead},
+};
+
+/// Terms in which a lead is declined for an epoch that was only spoken of: a lead that lies must not empty the whole order.
+const DECLINED_TERMS: u32 = 2;
 
 impl Call {
     /// Succession is computed from the roster; the relay only says that it is time.
@@ -19,10 +25,7 @@ impl Call {
         };
         match accepts(self.lead, Named { term, joined, genesis }, stand) {
             Ok(Reigns::Anew) => {}
-            Ok(Reigns::On) => {
-                self.confirm(ctx);
-                return Ok(());
-            }
+            Ok(Reigns::On) => return self.go_on(ctx),
             Err(wrong) => {
                 ctx.alarm(wrong);
                 // A relay that was restarted went by what most remember, and whoever missed a commit does not know whom it added:
@@ -30,7 +33,8 @@ impl Call {
                 return if settling || self.out_of_step { Err(EndReason::OutOfStep) } else { Ok(()) };
             }
         }
-        let behind = self.lease.is_behind();
+        let spoken = |last: Term| term.0.saturating_sub(last.0) <= DECLINED_TERMS;
+        let behind = self.lease.is_behind() && self.spoken_in.is_some_and(spoken);
         self.lead = Some((term, joined));
         self.reign = None;
         if !planted!(KeepReadyGrants) {
@@ -44,18 +48,35 @@ impl Call {
         }
         let me = joined == self.me.joined;
         ctx.event(Event::LeadChanged { term, joined, me });
-        let others = |joined| joined != self.me.joined && self.claims.is_live(joined);
-        let next = self.group.as_ref().and_then(|group| group.roster.first(others));
         // Whoever missed a commit cannot build on it: the next is named, and gives this device what it lacks. One that the last
         // lead only spoke of is nobody's any more when nobody is left to have it.
-        if me && (self.out_of_step || behind && next.is_some()) {
-            ctx.send(Decline { term });
-            return if next.is_some() { Ok(()) } else { Err(EndReason::OutOfStep) };
+        if me && (self.out_of_step || behind && self.has_next()) {
+            return self.decline(ctx, term);
         }
         if me {
             self.begin_reign(ctx, term).map_err(EndReason::Internal)?;
         }
         self.say_again(ctx);
         Ok(())
+    }
+
+    /// The relay names the reign of now again. One that this device declined it declines once more: the word may be lost.
+    pub(super) fn go_on(&mut self, ctx: &mut Ctx<'_>) -> Result<(), EndReason> {
+        self.confirm(ctx);
+        match self.lead {
+            Some((term, lead)) if lead == self.me.joined && self.reign.is_none() => self.decline(ctx, term),
+            _ => Ok(()),
+        }
+    }
+
+    fn decline(&self, ctx: &mut Ctx<'_>, term: Term) -> Result<(), EndReason> {
+        ctx.send(Decline { term });
+        if self.has_next() { Ok(()) } else { Err(EndReason::OutOfStep) }
+    }
+
+    /// Whether anybody else could lead.
+    fn has_next(&self) -> bool {
+        let others = |joined| joined != self.me.joined && self.claims.is_live(joined);
+        self.group.as_ref().is_some_and(|group| group.roster.first(others).is_some())
     }
 }
