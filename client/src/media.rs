@@ -11,6 +11,7 @@
 
 mod assemble;
 mod bitstream;
+mod candidates;
 mod clip;
 mod cursor;
 mod engine;

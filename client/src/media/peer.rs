@@ -29,6 +29,7 @@ use webrtc::{
 };
 
 use super::{
+    candidates::RemoteCandidates,
     engine::{self, Place},
     format::{Format, Kind},
     opening::Opening,
@@ -223,6 +224,7 @@ struct Peer {
     connection: Arc<dyn PeerConnection>,
     library: Arc<Library>,
     payload_types: PayloadTypes,
+    remote: RemoteCandidates,
     state: State,
     /// An own offer was sent and not answered.
     offering: bool,
@@ -248,6 +250,7 @@ impl Peer {
             connection,
             library,
             payload_types: PayloadTypes::default(),
+            remote: RemoteCandidates::default(),
             state: State::Connecting,
             offering: false,
             ignoring: false,
@@ -349,26 +352,39 @@ impl Peer {
             Signal::Description { kind, sdp, .. } => self.describe(kind, sdp).await,
             Signal::Candidates { candidates, .. } => {
                 for candidate in candidates {
-                    let Candidate { candidate, sdp_mid, sdp_m_line_index, username_fragment } = candidate;
-                    let init = RTCIceCandidateInit {
-                        candidate,
-                        sdp_mid,
-                        sdp_mline_index: sdp_m_line_index,
-                        username_fragment,
-                        url: None,
-                    };
-                    // Candidates of an offer that was passed over fit nothing here; a name that only the other's
-                    // network can resolve is of no use, and others follow.
-                    if let Err(error) = self.connection.add_ice_candidate(init).await
-                        && !self.ignoring
-                    {
-                        tracing::debug!(%error, "a candidate cannot be used");
-                    }
+                    self.add(candidate).await;
                 }
                 Ok(())
             }
             Signal::Hello { .. } | Signal::Sends { .. } => Ok(()),
         }
+    }
+
+    async fn add(&mut self, candidate: Candidate) {
+        if !self.remote.takes(&candidate.candidate) {
+            tracing::debug!("a candidate is one too many");
+            return;
+        }
+        let Candidate { candidate, sdp_mid, sdp_m_line_index, username_fragment } = candidate;
+        let sdp_mline_index = sdp_m_line_index;
+        let init = RTCIceCandidateInit { candidate, sdp_mid, sdp_mline_index, username_fragment, url: None };
+        // Candidates of an offer that was passed over fit nothing here; a name that only the other's network can
+        // resolve is of no use, and others follow.
+        if let Err(error) = self.connection.add_ice_candidate(init).await
+            && !self.ignoring
+        {
+            tracing::debug!(%error, "a candidate cannot be used");
+        }
+    }
+
+    /// Passes the other side's description to the library.
+    async fn set_remote(&mut self, kind: DescriptionKind, sdp: String) -> Result<(), Error> {
+        self.remote.check(&sdp).map_err(|error| Error::Other(error.to_string()))?;
+        let description = match kind {
+            DescriptionKind::Offer => RTCSessionDescription::offer(sdp)?,
+            DescriptionKind::Answer => RTCSessionDescription::answer(sdp)?,
+        };
+        self.connection.set_remote_description(description).await
     }
 
     async fn describe(&mut self, kind: DescriptionKind, sdp: String) -> Result<(), Error> {
@@ -378,7 +394,7 @@ impl Peer {
                 if !self.offering {
                     return Ok(());
                 }
-                self.connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await?;
+                self.set_remote(kind, sdp).await?;
                 self.offering = false;
                 self.agree().await
             }
@@ -392,7 +408,7 @@ impl Peer {
                     self.offering = false;
                     self.to_offer = true;
                 }
-                self.connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
+                self.set_remote(kind, sdp).await?;
                 self.attach().await?;
                 let answer = self.connection.create_answer(None).await?;
                 self.connection.set_local_description(answer).await?;
@@ -537,3 +553,6 @@ impl Peer {
         let _ = self.options.says.send((self.options.joined, self.options.n, what)).await;
     }
 }
+
+#[cfg(test)]
+mod tests;
