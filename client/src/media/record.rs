@@ -20,26 +20,48 @@ use super::{
 
 /// Characters of a member's name that stand in a file name.
 const NAME: usize = 32;
-/// Files of one name that are passed by before a stream is given up.
-const PARTS: u32 = 1000;
+/// Files of one stream at most: a sender turns a phone or shares another window so often in a long call. Who changes the
+/// size with every picture would fill the directory.
+const PARTS: u32 = 64;
+/// Names of earlier recordings that are passed by in search of a free one.
+const TAKEN: u32 = 1000;
+/// Recordings are plain what the call protects: nobody else on this machine reads them.
+#[cfg(unix)]
+const FILE_MODE: u32 = 0o600;
+#[cfg(unix)]
+const DIRECTORY_MODE: u32 = 0o700;
 /// What an AV1 file has at the beginning of each picture, and RTP does not carry.
 const TEMPORAL_DELIMITER: [u8; 2] = [0x12, 0];
 
 /// Writes streams to a directory.
 pub(super) struct Recorder {
     directory: PathBuf,
-    files: BTreeMap<u64, Track>,
+    files: BTreeMap<u64, Recording>,
     /// What went wrong first.
     error: Option<String>,
+}
+
+enum Recording {
+    Running(Track),
+    /// Of more parts than it may have. Lasts as long as the stream.
+    GivenUp,
 }
 
 struct Track {
     out: Out,
     size: Option<(u16, u16)>,
-    /// The stream's time at which the file begins.
+    place: Place,
+}
+
+/// Where in its stream a file stands.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The stream's time at which it begins.
     began: u64,
-    /// Which file of the stream it is.
+    /// Which part its name says.
     part: u32,
+    /// Files of the stream up to this one.
+    made: u32,
 }
 
 enum Out {
@@ -51,7 +73,7 @@ enum Out {
 impl Recorder {
     /// Makes the directory.
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
+        make_directory(directory)?;
         Ok(Self { directory: directory.to_owned(), files: BTreeMap::new(), error: None })
     }
 
@@ -72,21 +94,23 @@ impl Recorder {
 
     /// A stream is over.
     pub(super) fn end(&mut self, stream: &Stream) {
-        if let Some(track) = self.files.remove(&stream.id) {
-            self.finished(track);
+        if let Some(recording) = self.files.remove(&stream.id) {
+            self.finished(recording);
         }
     }
 
     /// Finishes all files.
     pub(super) fn finish(mut self) -> Result<(), String> {
-        for track in std::mem::take(&mut self.files).into_values() {
-            self.finished(track);
+        for recording in std::mem::take(&mut self.files).into_values() {
+            self.finished(recording);
         }
         self.error.map_or(Ok(()), Err)
     }
 
-    fn finished(&mut self, track: Track) {
-        if let Err(error) = track.finish() {
+    fn finished(&mut self, recording: Recording) {
+        if let Recording::Running(track) = recording
+            && let Err(error) = track.finish()
+        {
             self.error.get_or_insert(error.to_string());
         }
     }
@@ -94,28 +118,36 @@ impl Recorder {
     fn write(&mut self, stream: &Stream, frame: Frame<'_>) -> io::Result<bool> {
         let shape = bitstream::shape(stream.format, frame.data);
         let resized = |track: &Track| shape.size.is_some() && track.size != shape.size;
-        let part = match self.files.get(&stream.id) {
-            Some(track) if resized(track) => Some(track.part + 1),
-            Some(_) => None,
-            None => Some(1),
+        let next = match self.files.get(&stream.id) {
+            Some(Recording::GivenUp) => return Ok(false),
+            Some(Recording::Running(track)) if resized(track) => Some((track.place.part + 1, track.place.made + 1)),
+            Some(Recording::Running(_)) => None,
+            None => Some((1, 1)),
         };
-        if let Some(part) = part {
+        if let Some((part, made)) = next {
             if !shape.key {
                 return Ok(false);
             }
             self.end(stream);
+            if made > PARTS {
+                let member = stream.member;
+                tracing::warn!(%member, id = stream.id, "a stream changes its size too often to be recorded further");
+                self.files.insert(stream.id, Recording::GivenUp);
+                return Ok(false);
+            }
             let (file, part) = self.create(stream, part)?;
-            self.files.insert(stream.id, Track::begin(file, stream, shape.size, (frame.time, part))?);
+            let track = Track::begin(file, stream, shape.size, Place { began: frame.time, part, made })?;
+            self.files.insert(stream.id, Recording::Running(track));
         }
-        let Some(track) = self.files.get_mut(&stream.id) else { return Ok(false) };
+        let Some(Recording::Running(track)) = self.files.get_mut(&stream.id) else { return Ok(false) };
         track.write(frame)?;
         Ok(true)
     }
 
     /// Makes the next file of a stream, never over another recording: that one counts as a part before.
     fn create(&self, stream: &Stream, part: u32) -> io::Result<(File, u32)> {
-        for part in part..part.saturating_add(PARTS) {
-            match File::create_new(self.directory.join(file_name(stream, part))) {
+        for part in part..part.saturating_add(TAKEN) {
+            match make_file(&self.directory.join(file_name(stream, part))) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => return Ok((made?, part)),
             }
@@ -125,7 +157,7 @@ impl Recorder {
 }
 
 impl Track {
-    fn begin(file: File, stream: &Stream, size: Option<(u16, u16)>, (began, part): (u64, u32)) -> io::Result<Self> {
+    fn begin(file: File, stream: &Stream, size: Option<(u16, u16)>, place: Place) -> io::Result<Self> {
         let out = BufWriter::new(file);
         let out = match stream.format {
             Format::Opus => Out::Ogg(OggWriter::new(out, u32::try_from(stream.id).unwrap_or(u32::MAX))?),
@@ -134,11 +166,11 @@ impl Track {
                 Out::Ivf(IvfWriter::new(out, stream.format, size.unwrap_or_default())?)
             }
         };
-        Ok(Self { out, size, began, part })
+        Ok(Self { out, size, place })
     }
 
     fn write(&mut self, frame: Frame<'_>) -> io::Result<()> {
-        let time = frame.time.saturating_sub(self.began);
+        let time = frame.time.saturating_sub(self.place.began);
         match &mut self.out {
             Out::Ogg(ogg) => ogg.write(time, ogg::samples(frame.data).unwrap_or(960), frame.data),
             Out::Raw(file) => file.write_all(frame.data),
@@ -156,6 +188,28 @@ impl Track {
             Out::Raw(mut file) => file.flush(),
         }
     }
+}
+
+fn make_directory(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(DIRECTORY_MODE);
+    }
+    builder.create(directory)
+}
+
+fn make_file(path: &Path) -> io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(FILE_MODE);
+    }
+    options.open(path)
 }
 
 /// `Anna-3-video-1.ivf`: who, their order number, what, which, and from the second file on the part.
@@ -225,5 +279,38 @@ mod tests {
         let first = fs::read_to_string(directory.path().join(file_name(&stream, 1)));
         assert_eq!(first.expect("still there"), "precious");
         assert!(directory.path().join(file_name(&stream, 2)).exists());
+    }
+    #[test]
+    fn a_stream_that_changes_its_size_with_every_picture_is_given_up() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut recorder = Recorder::new(directory.path()).expect("made");
+        let stream = stream(Format::Vp8);
+        let written = (0..u64::from(PARTS) * 3).map(|time| {
+            let data = key(if time % 2 == 0 { 16 } else { 32 });
+            recorder.frame(&stream, Frame { time, key: true, decodable: true, data: &data })
+        });
+        let written: Vec<bool> = written.collect();
+        let (kept, given_up) = written.split_at(usize::try_from(PARTS).expect("few"));
+        assert!(kept.iter().all(|written| *written) && !given_up.iter().any(|written| *written));
+        let files = || fs::read_dir(directory.path()).expect("read").count();
+        assert_eq!(files(), kept.len());
+        let frame = Frame { time: 0, key: true, decodable: true, data: &key(16) };
+        assert!(recorder.frame(&Stream { id: 2, number: 2, ..stream }, frame), "another stream is recorded");
+        recorder.finish().expect("written");
+        assert_eq!(files(), kept.len() + 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_may_read_recordings() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().expect("a directory");
+        let made = directory.path().join("of/this/call");
+        let mut recorder = Recorder::new(&made).expect("made");
+        let stream = stream(Format::Vp8);
+        assert!(recorder.frame(&stream, Frame { time: 0, key: true, decodable: true, data: &key(16) }));
+        recorder.finish().expect("written");
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode(&made), mode(&made.join(file_name(&stream, 1)))), (0o700, 0o600));
     }
 }
