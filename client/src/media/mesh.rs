@@ -19,6 +19,7 @@ use super::{
     outbox::{Outbox, To},
     peer::{FromPeer, PeerHandle, PeerOptions, State, ToPeer},
     publish::Publication,
+    receive::Allowance,
     signals::{self, DescriptionKind, Sends, Signal},
 };
 use crate::Client;
@@ -53,6 +54,8 @@ struct Entry {
     /// Since it was connected last: made anew by this side, and at the wish of the other.
     rebuilds: u32,
     renewals: u32,
+    /// The streams that they may begin.
+    allowance: Arc<Allowance>,
 }
 
 struct Member {
@@ -292,15 +295,18 @@ impl Mesh {
         if self.entries.len() >= PEERS && !self.entries.contains_key(&joined) {
             return None;
         }
-        Some(self.entries.entry(joined).or_insert(Entry { peer: None, rebuilds: 0, renewals: 0 }))
+        let allowance = Arc::default();
+        Some(self.entries.entry(joined).or_insert(Entry { peer: None, rebuilds: 0, renewals: 0, allowance }))
     }
 
     fn connect(&mut self, joined: Joined, n: u64) {
         let Some(Member { seat, user, .. }) = self.members.get(&joined) else { return };
+        let Some(entry) = self.entries.get(&joined) else { return };
         let options = PeerOptions {
             joined,
             user: user.clone(),
             seat: *seat,
+            allowance: entry.allowance.clone(),
             n,
             initiator: self.initiates(joined),
             place: self.place.clone(),

@@ -34,7 +34,7 @@ use super::{
     format::{Format, Kind},
     opening::Opening,
     publish::Publication,
-    receive::{PayloadTypes, Receiving},
+    receive::{Allowance, PayloadTypes, Receiving},
     send::{self, Sending},
     signals::{Candidate, DescriptionKind, Signal},
 };
@@ -87,6 +87,8 @@ pub(super) struct PeerOptions {
     pub(super) joined: Joined,
     pub(super) user: String,
     pub(super) seat: Seat,
+    /// The streams that they may begin, over all connections.
+    pub(super) allowance: Arc<Allowance>,
     /// Which connection to this member this is.
     pub(super) n: u64,
     /// Makes the first offer, and does not give way.
@@ -320,10 +322,11 @@ impl Peer {
                 // Those that have ended are not counted.
                 while self.receiving.try_join_next().is_some() {}
                 if self.receiving.len() < TRACKS {
-                    let PeerOptions { joined, user, seat, opening, .. } = &self.options;
+                    let PeerOptions { joined, user, seat, allowance, opening, .. } = &self.options;
                     let receiving = Receiving {
                         track,
                         from: (*joined, user.clone(), *seat),
+                        allowance: allowance.clone(),
                         payload_types: self.payload_types.clone(),
                         opening: opening.clone(),
                     };

@@ -12,6 +12,7 @@ async fn peer() -> Peer {
         joined: Joined(1),
         user: "Mallory".to_owned(),
         seat: Seat(1),
+        allowance: Arc::default(),
         n: 0,
         initiator: false,
         place: Place { addresses: vec![Ipv4Addr::LOCALHOST.into()], ice_servers: Vec::new(), loss: 0 },
