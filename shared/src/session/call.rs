@@ -102,6 +102,8 @@ pub(super) struct Call {
     pub(super) left: BTreeMap<Joined, Timestamp>,
     /// The newest epoch is wanted of the lead.
     pub(super) wanting: Option<Wanting>,
+    /// The seat was brought to a relay that has named no lead since.
+    pub(super) awaits_lead: bool,
     /// The term whose lead spoke last of an epoch that this device lacked.
     pub(super) spoken_in: Option<Term>,
     /// The newest requests, oldest first.
@@ -176,6 +178,7 @@ impl Call {
             lease: Lease::new(ctx.now),
             left: BTreeMap::new(),
             wanting: None,
+            awaits_lead: false,
             spoken_in: None,
             asked: VecDeque::new(),
             told: BTreeMap::new(),
@@ -390,7 +393,7 @@ impl Call {
         if member.joined == self.me.joined {
             return;
         }
-        let known = self.claims.get(member.joined).map(Claim::away);
+        let (known, named) = (self.claims.get(member.joined).map(Claim::away), member.committed);
         let committed = self.group.as_ref().is_none_or(|group| group.roster.contains(member.joined));
         match self.claims.insert(ctx.now, MemberClaim { present: true, ..member }, committed) {
             Ok(claim) => {
@@ -399,6 +402,10 @@ impl Call {
                     let keyless = !self.olm.is_open(claim.added.join);
                     reign.replace(joined, &info.ed25519);
                     reign.arrive(joined, ctx.now + ctx.config.claim, keyless);
+                    if named && !reign.tip.roster.contains(joined) {
+                        // It holds a seat and no place in the roster: the next commit tells the relay, and it joins afresh.
+                        reign.request_rotation();
+                    }
                 }
                 match known {
                     None => ctx.event(Event::MemberArrived(info)),

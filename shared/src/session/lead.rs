@@ -461,6 +461,10 @@ impl Call {
             }
             return;
         };
+        if payload.first() == Some(&OlmType::Regrant.as_byte()) {
+            // Its answer to what this device asked before it led.
+            return;
+        }
         let is = |payload: &mut [u8], kind, epoch| {
             let context = OlmContext { call: &self.name, instance, from: end, to: self.me.end, epoch };
             unbind(payload, &context, kind).is_some()

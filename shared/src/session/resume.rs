@@ -135,6 +135,7 @@ impl Call {
         self.claims.relist(ctx.now, &listed);
         ctx.event(Event::Link(Link::Up));
         self.await_absent(ctx.now + ctx.config.absent, ctx.now, &listed);
+        self.awaits_lead = welcome.lead.is_none();
         match welcome.lead {
             Some(named) if Some(named) != self.lead => Err(EndReason::OutOfStep),
             Some(_) => self.go_on(ctx),
@@ -162,9 +163,9 @@ impl Call {
         reign.touch(now);
     }
 
-    /// A relay that was restarted has just taken this seat.
+    /// A relay that was restarted has just taken this seat, or has not named a lead since: it may be slow, or stand still.
     pub(super) fn is_settling(&self, ctx: &Ctx<'_>) -> bool {
-        self.settled_at.is_some_and(|since| ctx.now.since(since) < ctx.config.absent)
+        self.awaits_lead || self.settled_at.is_some_and(|since| ctx.now.since(since) < ctx.config.absent)
     }
 
     /// The relay has taken up the reign again: what it may not have passed on is sent once more.
@@ -174,6 +175,9 @@ impl Call {
         reign.touch(ctx.now);
         let again: Vec<_> = reign.staged.iter().map(|staged| Arc::clone(&staged.upload)).collect();
         again.into_iter().for_each(|commit| ctx.send(commit));
+        if self.claims.named().any(|joined| !reign.tip.roster.contains(joined)) {
+            reign.request_rotation();
+        }
         self.say_again(ctx);
     }
 }

@@ -25,7 +25,10 @@ impl Call {
         };
         match accepts(self.lead, Named { term, joined, genesis }, stand) {
             Ok(Reigns::Anew) => {}
-            Ok(Reigns::On) => return self.go_on(ctx),
+            Ok(Reigns::On) => {
+                self.awaits_lead = false;
+                return self.go_on(ctx);
+            }
             Err(wrong) => {
                 ctx.alarm(wrong);
                 // A relay that was restarted went by what most remember, and whoever missed a commit does not know whom it added:
@@ -36,6 +39,7 @@ impl Call {
         let spoken = |last: Term| term.0.saturating_sub(last.0) <= DECLINED_TERMS;
         let behind = self.lease.is_behind() && self.spoken_in.is_some_and(spoken);
         self.lead = Some((term, joined));
+        self.awaits_lead = false;
         self.reign = None;
         if !planted!(KeepReadyGrants) {
             self.olm.unprepare();
