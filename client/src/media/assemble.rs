@@ -5,7 +5,10 @@
 //! may take, not longer.
 
 use bytes::Bytes;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -43,8 +46,13 @@ pub(super) struct Assembler {
     format: Format,
     /// Packets that wait, by number over all turns of the 16 bits, and since when.
     waiting: BTreeMap<i64, (Packet, Instant)>,
+    /// The same packets by how long they have waited: every packet that comes asks for the oldest.
+    since: BTreeSet<(Instant, i64)>,
     /// The number of the packet that comes next.
     next: Option<i64>,
+    /// So many packets from the next one on are there, are of one frame, and do not end it: who leaves a frame open does
+    /// not have all of it looked at again with every packet.
+    looked: i64,
     sequence: Unwrapped,
     timestamp: Unwrapped,
     /// The time of the first frame.
@@ -56,7 +64,9 @@ impl Assembler {
         Self {
             format,
             waiting: BTreeMap::new(),
+            since: BTreeSet::new(),
             next: None,
+            looked: 0,
             sequence: Unwrapped { bits: 16, last: None },
             timestamp: Unwrapped { bits: 32, last: None },
             began: None,
@@ -74,7 +84,10 @@ impl Assembler {
             self.next = Some(number);
         }
         if self.next.is_some_and(|next| number >= next) {
-            self.waiting.entry(number).or_insert((packet, now));
+            self.waiting.entry(number).or_insert_with(|| {
+                self.since.insert((now, number));
+                (packet, now)
+            });
         }
     }
 
@@ -101,8 +114,8 @@ impl Assembler {
             Kind::Audio => AUDIO_PATIENCE,
             Kind::Video => VIDEO_PATIENCE,
         };
-        let oldest = self.waiting.values().map(|(_, since)| *since).min()?;
-        Some(oldest + patience)
+        let (oldest, _) = self.since.first()?;
+        Some(*oldest + patience)
     }
 
     /// Packets without payload fill the line and belong to no frame.
@@ -110,25 +123,32 @@ impl Assembler {
         while let Some(next) = self.next
             && self.waiting.get(&next).is_some_and(|(packet, _)| packet.payload.is_empty())
         {
-            self.waiting.remove(&next);
-            self.next = Some(next + 1);
+            self.pop();
         }
     }
 
+    /// Takes out the packet that comes next.
+    fn pop(&mut self) -> Option<Packet> {
+        let (number, (packet, since)) = self.waiting.pop_first()?;
+        self.since.remove(&(since, number));
+        self.next = Some(number + 1);
+        self.looked = 0;
+        Some(packet)
+    }
+
     /// How many packets the frame that comes next has, if all are there.
-    fn whole(&self) -> Option<usize> {
+    fn whole(&mut self) -> Option<usize> {
         let next = self.next?;
-        let mut timestamp = None;
-        for (count, (number, (packet, _))) in (0_usize..).zip(&self.waiting) {
-            if *number != next + i64::try_from(count).ok()? {
-                return None;
-            }
-            if *timestamp.get_or_insert(packet.timestamp) != packet.timestamp {
-                return Some(count);
+        let (first, _) = self.waiting.get(&next)?;
+        let timestamp = first.timestamp;
+        while let Some((packet, _)) = self.waiting.get(&(next + self.looked)) {
+            if packet.timestamp != timestamp {
+                return usize::try_from(self.looked).ok();
             }
             if packet.marker || self.format.kind() == Kind::Audio {
-                return Some(count + 1);
+                return usize::try_from(self.looked + 1).ok();
             }
+            self.looked += 1;
         }
         None
     }
@@ -137,8 +157,7 @@ impl Assembler {
         let mut payloads = Vec::with_capacity(count);
         let mut timestamp = 0;
         for _ in 0..count {
-            let (number, (packet, _)) = self.waiting.pop_first()?;
-            self.next = Some(number + 1);
+            let packet = self.pop()?;
             timestamp = packet.timestamp;
             payloads.push(packet.payload);
         }
@@ -166,7 +185,11 @@ impl Assembler {
         }
         let last = self.waiting.last_key_value().map(|(number, _)| *number);
         let Some(go_on) = found.or(last.map(|last| last + 1)) else { return false };
-        self.waiting = self.waiting.split_off(&go_on);
+        let kept = self.waiting.split_off(&go_on);
+        for (number, (_, since)) in std::mem::replace(&mut self.waiting, kept) {
+            self.since.remove(&(since, number));
+        }
+        self.looked = 0;
         // Without a beginning in sight, the next packet that is one is waited for.
         self.next = found;
         true
@@ -283,7 +306,40 @@ mod tests {
             assembler.push(now, packet);
             let _ = all(&mut assembler, now);
             assert!(assembler.waiting.len() <= PACKETS);
+            assert_eq!(assembler.waiting.len(), assembler.since.len());
         }
+    }
+
+    #[test]
+    fn of_a_frame_that_stays_open_each_packet_is_looked_at_once() {
+        let mut assembler = Assembler::new(Format::Vp8);
+        let now = Instant::now();
+        let packets = packets(0, &[1_000_000, 100]);
+        assert!(packets.len() > 500);
+        let (last, open) = packets.split_last().expect("many");
+        let (end, open) = open.split_last().expect("many");
+        for (n, packet) in (1..).zip(open) {
+            assembler.push(now, packet.clone());
+            assert_eq!((assembler.next(now), assembler.looked), (None, n));
+        }
+        assembler.push(now, last.clone());
+        assembler.push(now, end.clone());
+        assert_eq!(all(&mut assembler, now), [Some((0, 1_000_000)), Some((3000, 100))]);
+        assert_eq!((assembler.looked, assembler.due()), (0, None));
+    }
+
+    #[test]
+    fn how_far_was_looked_is_forgotten_with_what_is_given_up() {
+        let mut assembler = Assembler::new(Format::Vp8);
+        let now = Instant::now();
+        for (n, packet) in packets(0, &[5000, 100, 5000]).into_iter().enumerate() {
+            if n != 3 {
+                assembler.push(now, packet);
+                assert_eq!(all(&mut assembler, now), []);
+            }
+        }
+        assert_eq!(all(&mut assembler, now + VIDEO_PATIENCE), [None, Some((0, 100)), Some((3000, 5000))]);
+        assert_eq!((assembler.waiting.len(), assembler.since.len(), assembler.looked), (0, 0, 0));
     }
 
     #[test]
