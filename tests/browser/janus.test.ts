@@ -123,11 +123,12 @@ describe.skipIf(problem !== undefined)('through Janus', () => {
     // Ben says that he is Cleo: the server passes it on, and no key of hers opens what he sends.
     await enter(ben, 300, { pose: ben.joined + 1 });
     const [outside, posed] = [eve, ana];
-    await until('frames', 20_000, async () => (await seen(outside)).some(({ undecryptable }) => undecryptable > 20));
+    // Joins may share an epoch on one side alone: then the key of her frames is not a wrong one but none.
+    await until('frames', 20_000, async () => (await seen(outside)).some(({ undecryptable, keyless }) => undecryptable + keyless > 20));
     await until('frames of the pretender', 20_000, async () => (await seen(posed)).some(({ refused }) => refused > 20));
     const ofAna = (await seen(outside)).find(({ member }) => member === ana.joined);
     const ofCleo = (await seen(posed)).find(({ member }) => member === ben.joined + 1);
-    say(`\nA page of another call, of Ana: ${ofAna?.decoded} pictures decoded, ${ofAna?.heard} samples heard, ${ofAna?.undecryptable} frames did not open`);
+    say(`\nA page of another call, of Ana: ${ofAna?.decoded} pictures decoded, ${ofAna?.heard} samples heard, ${(ofAna?.undecryptable ?? 0) + (ofAna?.keyless ?? 0)} frames did not open`);
     say(`A feed that claims to be somebody else: ${ofCleo?.decoded} pictures decoded, ${ofCleo?.heard} samples heard, ${ofCleo?.refused} frames refused`);
     for (const one of [ofAna, ofCleo]) expect([one?.decoded, one?.heard, one?.opened]).toEqual([0, 0, 0]);
     for (const { page } of [...mine, ...other]) await page.close();
