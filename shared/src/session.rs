@@ -180,6 +180,13 @@ impl Session {
         self.call().map(Call::members).unwrap_or_default()
     }
 
+    /// Whether a committed member has shown this device, by its own key, that it holds the call by the same history. The own
+    /// device has; somebody who is in no roster has not.
+    #[must_use]
+    pub fn is_confirmed(&self, joined: Joined) -> bool {
+        self.call().is_some_and(|call| call.is_confirmed(joined))
+    }
+
     /// Whether answering this challenge needs a token that is still good: a seat that the relay holds needs none.
     #[must_use]
     pub fn needs_token(&self, challenge: &Challenge) -> bool {

@@ -7,13 +7,13 @@ mod plain;
 
 use conclave_shared::{
     frame::{clear_bytes::Codec, sealer::SealError},
-    id::{Epoch, Joined, Role, Term},
+    id::{Epoch, Joined, RelayNonce, Role, Term},
     session::{
         error::SecurityEvent,
-        input::Command,
+        input::{Command, Input},
         output::{EndReason, Event, KeyMissing, PauseReason},
     },
-    wire::{ToClient, ToRelay, code::Code, sealed::Content, signed::Body},
+    wire::{BodyFrom, Challenge, MemberJoined, Resumed, ToClient, ToRelay, code::Code, sealed::Content, signed::Body},
 };
 use plain::World;
 use std::{cell::Cell, rc::Rc};
@@ -40,10 +40,33 @@ fn withhold(world: &mut World, victim: usize, what: fn(&ToClient) -> bool) -> Rc
     on
 }
 
-fn is_beat(message: &ToClient) -> bool {
-    let ToClient::Body(body) = message else { return false };
+fn content_of(message: &ToClient) -> Option<(Joined, Content)> {
+    let ToClient::Body(body) = message else { return None };
     let content = Body::parse(&body.signed).and_then(|body| Content::parse(&body.content));
-    matches!(content, Ok(Content::Beat(_)))
+    Some((body.from, content.ok()?))
+}
+
+fn is_beat(message: &ToClient) -> bool {
+    matches!(content_of(message), Some((_, Content::Beat(_))))
+}
+
+fn is_alive_of(message: &ToClient, from: Joined) -> bool {
+    matches!(content_of(message), Some((of, Content::Alive(_))) if of == from)
+}
+
+/// Whom of its roster a member has no sign of, by its session and, the same, by what its application was told.
+fn unconfirmed(world: &World, index: usize) -> Vec<Joined> {
+    let member = &world.members[index];
+    let roster: Vec<_> = member.session.members().iter().map(|info| info.joined).collect();
+    let told = |joined: &Joined| {
+        let times = member.events.iter().filter(|event| **event == Event::MemberConfirmed(*joined)).count();
+        assert!(times <= 1, "told once");
+        times == 1 || member.session.joined() == Some(*joined)
+    };
+    let open: Vec<_> = roster.iter().copied().filter(|joined| !told(joined)).collect();
+    let silent: Vec<_> = roster.into_iter().filter(|joined| !member.session.is_confirmed(*joined)).collect();
+    assert_eq!(open, silent);
+    silent
 }
 
 fn seals(world: &mut World, index: usize) -> Result<(), SealError> {
@@ -168,4 +191,138 @@ fn nobody_but_the_lead_removes_and_nobody_asks_in_another_s_name() {
     world.advance(1_000);
     assert_eq!(world.assert_agreement(), epoch);
     assert_eq!(epoch, Epoch(Term(1), 2));
+}
+
+#[test]
+fn in_an_honest_call_everybody_is_confirmed_to_everybody_within_twelve_seconds() {
+    let mut world = call_of(5);
+    world.advance(40_000);
+    let new = world.join(Role::Member);
+    world.settle();
+    assert_eq!(unconfirmed(&world, 0), [], "the lead heard it over Olm");
+    assert_eq!(unconfirmed(&world, 1), [Joined(6)]);
+    assert_eq!(unconfirmed(&world, new), [2, 3, 4, 5].map(Joined), "the lead's own grant speaks for it");
+    world.advance(12_000);
+    for index in 0..=new {
+        assert_eq!(unconfirmed(&world, index), [], "to member {index}");
+    }
+    world.assert_no_alarm();
+}
+
+#[test]
+fn in_a_call_where_members_tell_the_lead_alone_a_newcomer_still_hears_of_all() {
+    let mut world = World::new();
+    for _ in 0..34 {
+        world.join(Role::Member);
+    }
+    world.settle();
+    world.advance(45_000);
+    let new = world.join(Role::Member);
+    world.settle();
+    assert_eq!(unconfirmed(&world, new).len(), 33);
+    world.advance(12_000);
+    assert_eq!((unconfirmed(&world, new), unconfirmed(&world, 0), unconfirmed(&world, 33)), (vec![], vec![], vec![]));
+    world.assert_no_alarm();
+}
+
+#[test]
+fn a_word_that_opens_under_the_newest_key_confirms_as_well() {
+    let mut world = call_of(3);
+    let new = world.join(Role::Member);
+    world.settle();
+    assert_eq!(unconfirmed(&world, new), [Joined(2), Joined(3)]);
+    world.command(1, Command::Send { to: None, payload: b"welcome".to_vec() });
+    world.settle();
+    assert_eq!(unconfirmed(&world, new), [Joined(3)]);
+}
+
+#[test]
+fn a_member_whose_leave_the_relay_hides_stays_unconfirmed_to_a_newcomer_until_it_is_removed() {
+    let mut world = call_of(4);
+    world.advance(20_000);
+    world.members[3].closed = true;
+    let new = world.join(Role::Member);
+    world.advance(12_000);
+    assert_eq!(unconfirmed(&world, new), [Joined(4)]);
+    // What it said before the newcomer came says nothing about now.
+    let old = world.wire.iter().rev().find(|(_, message)| is_alive_of(message, Joined(4)));
+    let Some((_, ToClient::Body(old))) = old.cloned() else { panic!("it was alive") };
+    let replayed = BodyFrom { at: world.at(), ..old };
+    world.input(new, Input::Received(replayed.into()));
+    assert_eq!(unconfirmed(&world, new), [Joined(4)]);
+    world.advance(30_000);
+    assert_eq!(world.members[new].session.members().len(), 4);
+    assert!(!world.members[new].session.is_confirmed(Joined(4)));
+    assert_eq!(unconfirmed(&world, new), []);
+    world.assert_no_alarm();
+}
+
+#[test]
+fn somebody_whom_the_relay_makes_up_is_confirmed_by_nobody_s_word() {
+    let mut world = call_of(3);
+    let new = world.join(Role::Member);
+    world.advance(12_000);
+    let mut member = world.claimed(Joined(2));
+    member.joined = Joined(9);
+    let joined = MemberJoined { at: world.at(), member };
+    world.input(new, Input::Received(joined.into()));
+    let alive = world.wire.iter().rev().find(|(_, message)| is_alive_of(message, Joined(2)));
+    let Some((_, ToClient::Body(alive))) = alive.cloned() else { panic!("it was alive") };
+    let borrowed = BodyFrom { at: world.at(), from: Joined(9), ..alive };
+    world.input(new, Input::Received(borrowed.into()));
+    world.advance(12_000);
+    assert!(!world.members[new].session.is_confirmed(Joined(9)));
+    assert!(!world.members[new].events.contains(&Event::MemberConfirmed(Joined(9))));
+    assert_eq!(unconfirmed(&world, new), [], "the others are as they were");
+}
+
+#[test]
+fn a_member_whose_signs_of_life_the_relay_holds_back_is_unconfirmed_until_they_come() {
+    let mut world = call_of(3);
+    let on = withhold(&mut world, 3, |message| is_alive_of(message, Joined(2)));
+    let new = world.join(Role::Member);
+    world.advance(28_000);
+    assert_eq!(unconfirmed(&world, new), [Joined(2)]);
+    on.set(false);
+    world.advance(10_000);
+    assert_eq!(unconfirmed(&world, new), []);
+    world.assert_no_alarm();
+}
+
+#[test]
+fn a_dropped_connection_and_a_change_of_lead_take_nothing_back() {
+    let mut world = call_of(4);
+    world.advance(12_000);
+    assert_eq!(unconfirmed(&world, 2), []);
+    let received = world.said.iter().filter(|(index, said)| *index == 2 && !matches!(said, ToRelay::Join(_))).count();
+    let relay = world.at().0;
+    world.input(2, Input::Disconnected);
+    let challenge = Challenge { versions: vec![1], nonce: RelayNonce::new([8; 32]), relay };
+    world.input(2, Input::Received(challenge.into()));
+    world.input(2, Input::Received(Resumed { received: u64::try_from(received).unwrap() }.into()));
+    assert_eq!(unconfirmed(&world, 2), []);
+    world.cut(0);
+    world.advance(2_000);
+    assert_eq!(world.lead.map(|(_, lead)| lead), Some(Joined(2)));
+    assert_eq!(unconfirmed(&world, 2), []);
+    world.assert_agreement();
+    world.assert_no_alarm();
+}
+
+#[test]
+fn a_newcomer_whom_a_regrant_tells_of_is_confirmed_by_its_own_sign() {
+    let mut world = call_of(3);
+    world.advance(12_000);
+    let on = withhold(&mut world, 1, |message| matches!(message, ToClient::Commit(_)));
+    world.join(Role::Member);
+    world.settle();
+    on.set(false);
+    assert_eq!(world.members[1].session.members().len(), 3);
+    world.advance(2_500);
+    assert!(world.members[1].events.contains(&Event::KeyFound), "it was granted anew");
+    assert_eq!(unconfirmed(&world, 1), [Joined(4)], "the others are as they were");
+    world.advance(10_000);
+    assert_eq!(unconfirmed(&world, 1), []);
+    world.assert_agreement();
+    world.assert_no_alarm();
 }

@@ -253,6 +253,7 @@ impl Observer for Probe {
             | Event::Resumed
             | Event::MemberArrived(_)
             | Event::MemberPresent(_)
+            | Event::MemberConfirmed(_)
             | Event::Message { .. }
             | Event::Closing(_) => {}
         }

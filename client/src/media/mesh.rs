@@ -178,6 +178,7 @@ impl Mesh {
             | Event::Resumed
             | Event::LeadChanged { .. }
             | Event::MemberPresent(_)
+            | Event::MemberConfirmed(_)
             | Event::Security(_)
             | Event::Refused { .. }
             | Event::CommandFailed(_)

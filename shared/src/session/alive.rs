@@ -185,8 +185,19 @@ impl Call {
     /// Two that hold an epoch hold it by the same history, or the call is split.
     fn compare(&mut self, ctx: &mut Ctx<'_>, from: Joined, epoch: Epoch, transcript: Transcript) {
         let own = self.group.as_ref().and_then(|group| group.trail.past.iter().find(|(past, _)| *past == epoch));
-        if own.is_some_and(|(_, own)| *own != transcript) {
-            ctx.alarm(SecurityEvent::Fork { from, epoch });
+        match own {
+            Some((_, own)) if *own == transcript => self.confirm_member(ctx, from),
+            Some(_) => ctx.alarm(SecurityEvent::Fork { from, epoch }),
+            // An epoch that this device does not hold, or held too long ago: nothing to compare with.
+            None => {}
+        }
+    }
+
+    /// A member showed, in a way that no relay can make up, that it holds the call as this device does: told once.
+    pub(super) fn confirm_member(&mut self, ctx: &mut Ctx<'_>, joined: Joined) {
+        let Some(group) = &mut self.group else { return };
+        if joined != self.me.joined && group.roster.contains(joined) && group.trail.confirmed.insert(joined) {
+            ctx.event(Event::MemberConfirmed(joined));
         }
     }
 }

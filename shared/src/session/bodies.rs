@@ -204,7 +204,11 @@ impl Call {
         let Some(sender) = held.roster.get(*from) else { return };
         let key = held.secret.message(sender.added.seat, &sender.info.ed25519);
         match open_message(&key, *n, &message_aad(*epoch, *n, *to), &sealed.0) {
-            Ok(plain) => self.hear(ctx, message, &plain),
+            Ok(plain) => {
+                // Signed by the sender, and sealed with a key that the transcript is part of.
+                self.confirm_member(ctx, *from);
+                self.hear(ctx, message, &plain);
+            }
             Err(_) => ctx.alarm(SecurityEvent::BadMessage { from: *from }),
         }
     }

@@ -239,6 +239,11 @@ impl Call {
         self.group.as_ref().map(|group| group.roster.infos()).unwrap_or_default()
     }
 
+    pub(super) fn is_confirmed(&self, joined: Joined) -> bool {
+        let group = self.group.as_ref().filter(|group| group.roster.contains(joined));
+        group.is_some_and(|group| joined == self.me.joined || group.trail.confirmed.contains(&joined))
+    }
+
     /// What is due next, whoever it concerns.
     pub(super) fn next_timer(&self, config: &Config) -> Option<Deadline> {
         let cards = self.claims.has_unchecked().then_some((Timestamp::ZERO, Timer::Cards));

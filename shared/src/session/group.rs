@@ -1,7 +1,7 @@
 //! What a device holds once it has a key: the roster, the transcript, the running Megolm session, the live epochs.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Trail {
     pub(super) first: Epoch,
     /// The highest number of a body of each member.
     pub(super) heard: BTreeMap<Joined, u64>,
+    /// The other members that have shown themselves to this device with its own transcript: never more than the roster.
+    pub(super) confirmed: BTreeSet<Joined>,
     /// The transcripts of the newest epochs, oldest first, to be compared with what others hold.
     pub(super) past: VecDeque<(Epoch, Transcript)>,
     /// The highest order number that was ever committed, and when it was.
@@ -60,6 +62,7 @@ impl Trail {
         Self {
             first,
             heard: BTreeMap::new(),
+            confirmed: BTreeSet::new(),
             past: VecDeque::new(),
             newest: (None, ctx.now),
             next_alive: first_alive(ctx.now, me, ctx.config.alive),
@@ -73,6 +76,7 @@ impl Trail {
 
     fn go_on(&mut self, now: Timestamp, epoch: Epoch, transcript: Transcript, roster: &Roster) {
         self.heard.retain(|joined, _| roster.contains(*joined));
+        self.confirmed.retain(|joined| roster.contains(*joined));
         if self.past.len() >= limits::PAST_TRANSCRIPTS {
             self.past.pop_front();
         }
@@ -178,6 +182,8 @@ impl Call {
         self.left.retain(|joined, _| roster.contains(*joined));
         self.told.retain(|joined, _| roster.contains(*joined));
         self.group = Some(Group { instance, epoch, transcript, roster, session, index, epochs, cause, trail });
+        // Whoever made this epoch signed for it, or sealed it to this device, with its transcript.
+        self.confirm_member(ctx, lead);
         self.found(ctx);
         if turns && !self.is_lead() {
             self.turn(ctx, lead);

@@ -487,6 +487,8 @@ impl Call {
             reign.acknowledge(ctx.now, from, epoch);
             ctx.event(Event::MemberPresent(from));
         }
+        // It answers a commit or grant that this lead made, which carried the transcript.
+        self.confirm_member(ctx, from);
     }
 
     /// Tells senders to switch when it is time.

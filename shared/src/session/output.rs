@@ -116,6 +116,10 @@ pub enum Event {
     Active(Epoch),
     /// The lead heard over Olm from a member that it added: the device is really there.
     MemberPresent(Joined),
+    /// A member showed by its own key that it holds the call as this device does. Until then the lead's word stands for
+    /// it, and that the device is still there is the relay's word alone. Told once of each other member, behind the epoch
+    /// that holds them; see [`Session::is_confirmed`](super::Session::is_confirmed).
+    MemberConfirmed(Joined),
     /// An application message.
     Message {
         /// Who sent it: signed, and in the roster.

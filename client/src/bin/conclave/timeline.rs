@@ -153,6 +153,7 @@ impl Timeline {
             | Event::LeadChanged { .. }
             | Event::Active(_)
             | Event::MemberPresent(_)
+            | Event::MemberConfirmed(_)
             | Event::Message { .. }
             | Event::Security(_)
             | Event::Refused { .. }
@@ -191,7 +192,7 @@ impl Timeline {
             }
             Event::Epoch(epoch) => ("key", good, self.epoch(epoch)),
             Event::Active(epoch) => ("active", plain, format!("frames are sealed under {epoch}")),
-            Event::MemberPresent(_) => return None,
+            Event::MemberPresent(_) | Event::MemberConfirmed(_) => return None,
             Event::MemberAway { joined, reason } => {
                 ("away", plain, format!("{} {}", self.name(*joined), away(*reason)))
             }
