@@ -41,7 +41,7 @@ async function removeFrom(session: Session, person: Person): Promise<void> {
 }
 
 function PersonRow({ person, remove }: { person: Person; remove: (() => void) | undefined }) {
-  const { member, isMe, leads, away, presence, opened, undecryptable, keyless } = person;
+  const { member, isMe, leads, away, unconfirmed, presence, opened, undecryptable, keyless } = person;
   const [good, bad] = [opened, undecryptable + keyless].map((count) => count.toLocaleString('en'));
   const counted = `${good} frames decrypted, ${bad} that no key opened`;
   // The numbers behind the words, for whoever looks closer.
@@ -52,6 +52,7 @@ function PersonRow({ person, remove }: { person: Person; remove: (() => void) | 
     'data-keyless': keyless,
     'data-presence': isMe ? 'me' : presence.kind,
     'data-away': away,
+    'data-unconfirmed': unconfirmed,
   };
   return (
     <li class="person" {...data}>
@@ -74,6 +75,11 @@ function PersonRow({ person, remove }: { person: Person; remove: (() => void) | 
           {member.role === 'lead_bot' && (
             <span class="badge">
               <Icon name="bot" /> bot
+            </span>
+          )}
+          {unconfirmed && (
+            <span class="dim" title="The relay and the lead list this device; it has not shown by its own key that it is there.">
+              not yet confirmed
             </span>
           )}
         </p>

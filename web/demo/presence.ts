@@ -30,6 +30,26 @@ const WAIT_TIME = 1000;
 /** Somebody who has said nothing for so long has no page. */
 const HELLO_TIME = 5000;
 
+/** In an honest call everybody has shown themselves after 12 seconds: who takes longer is worth a word. */
+const CONFIRM_TIME = 15_000;
+
+/** Who holds the key by the lead's word and has not shown themselves, and since when. */
+export class Unconfirmed {
+  #since = new Map<number, number>();
+
+  /** Order numbers of those of these people who are said at this time, in milliseconds, to be unconfirmed. */
+  look(members: readonly Member[], now: number): ReadonlySet<number> {
+    const open = members.filter(({ committed, confirmed }) => committed && !confirmed);
+    this.#since = new Map(open.map(({ joined }) => [joined, this.#since.get(joined) ?? now]));
+    return new Set([...this.#since].filter(([, since]) => now - since > CONFIRM_TIME).map(([joined]) => joined));
+  }
+
+  /** Order numbers of another join may name other people. */
+  clear(): void {
+    this.#since.clear();
+  }
+}
+
 /** The state of a person. */
 export function presenceOf({ member, peer, tracks, waiting, rate, age }: Evidence): Presence {
   if (!member.committed) return { kind: 'joining', text: 'Joining: waits for the lead to hand over the key' };

@@ -17,7 +17,7 @@ import {
 import { developmentToken, readAddress } from './address.ts';
 import { LocalMedia } from './local_media.ts';
 import { Notices } from './notices.ts';
-import { presenceOf, type Presence } from './presence.ts';
+import { presenceOf, Unconfirmed, type Presence } from './presence.ts';
 import { keyChange, leads, problemOf, type Problem } from './words.ts';
 
 /** Who joins what. */
@@ -42,6 +42,8 @@ export interface Person {
   readonly leads: boolean;
   /** Their connection to the relay is gone, and was for long enough to be told. */
   readonly away: boolean;
+  /** They hold the key by the lead's word, and have not shown themselves for long enough to be told. */
+  readonly unconfirmed: boolean;
   readonly peer: PeerView | undefined;
   readonly presence: Presence;
   /** Frames opened, frames that did not open under the key they name, and frames whose key did not come in time. */
@@ -86,6 +88,7 @@ export class Session {
   readonly #opened = new Map<number, number>();
   readonly #firstSeen = new Map<number, number>();
   readonly #awaySince = new Map<number, number>();
+  readonly #unconfirmed = new Unconfirmed();
   readonly #listeners = new Set<() => void>();
 
   constructor() {
@@ -185,6 +188,7 @@ export class Session {
     this.#opened.clear();
     this.#firstSeen.clear();
     this.#awaySince.clear();
+    this.#unconfirmed.clear();
     this.notices.clear();
     const redraw = (): void => void this.#look(false);
     this.#mesh = mesh;
@@ -220,6 +224,7 @@ export class Session {
       this.#opened.clear();
       this.#firstSeen.clear();
       this.#awaySince.clear();
+      this.#unconfirmed.clear();
     }
     this.notices.link(state);
     void this.#look(false);
@@ -246,6 +251,7 @@ export class Session {
     if (!stats || this.#call !== call) return;
     const now = performance.now();
     const peers = this.#mesh?.peers;
+    const unconfirmed = this.#unconfirmed.look(call.members, now);
     this.people = call.members.map((member) => {
       const { joined, seat } = member;
       const isMe = joined === call.me?.joined;
@@ -267,7 +273,7 @@ export class Session {
       const since = member.away === undefined ? undefined : this.#awaySince.get(joined);
       const away = since !== undefined && now - since >= AWAY_TIME;
       const [undecryptable, keyless] = [counters?.undecryptable ?? 0, counters?.expired ?? 0];
-      return { member, isMe, leads: joined === call.lead?.joined, away, peer, presence, opened, undecryptable, keyless };
+      return { member, isMe, leads: joined === call.lead?.joined, away, unconfirmed: unconfirmed.has(joined), peer, presence, opened, undecryptable, keyless };
     });
     this.#redraw();
   }

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { ConclaveError, type Cause, type EpochInfo, type ErrorCode, type Member } from '../src/index.ts';
 import { relayCodes } from '../src/errors.ts';
 import { invitation, throughServer, readAddress, subjectOf } from './address.ts';
-import { presenceOf, type Evidence } from './presence.ts';
+import { presenceOf, Unconfirmed, type Evidence } from './presence.ts';
 import { enumerate, initials, keyChange, leads, mediaProblem, problemOf } from './words.ts';
 
 const member = (joined: number, user: string, more: Partial<Member> = {}): Member => ({
@@ -14,6 +14,7 @@ const member = (joined: number, user: string, more: Partial<Member> = {}): Membe
   name: 'test',
   ed25519: '',
   committed: true,
+  confirmed: true,
   ...more,
 });
 const [ana, ben] = [member(1, 'Ana'), member(2, 'Ben')];
@@ -106,6 +107,19 @@ describe('presence', () => {
   ])('%s', (_, more, kind) => {
     expect(presenceOf(evidence(more)).kind).toBe(kind);
   });
+});
+
+test('who has not shown themselves is said so after fifteen seconds of holding the key, and no longer than that holds', () => {
+  const unconfirmed = new Unconfirmed();
+  const look = (now: number, more: Partial<Member>): boolean => unconfirmed.look([ana, member(2, 'Ben', { confirmed: false, ...more })], now).has(2);
+  expect(look(0, { committed: false })).toBe(false);
+  expect([20_000, 35_000, 35_001].map((now) => look(now, {}))).toEqual([false, false, true]);
+  expect(look(36_000, { confirmed: true })).toBe(false);
+  expect(look(40_000, {})).toBe(false);
+  expect(look(56_000, {})).toBe(true);
+  unconfirmed.clear();
+  expect(look(57_000, {})).toBe(false);
+  expect([...unconfirmed.look([ana], 90_000)]).toEqual([]);
 });
 
 test('a wait for a key is told with its length', () => {

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { Call, type JoinStage } from './call.ts';
 import { ConclaveError } from './errors.ts';
+import type { Member } from './events.ts';
 import type { WorkerLike } from './link.ts';
 import type { FromWorker, ToWorker } from './worker/protocol.ts';
 
@@ -152,6 +153,18 @@ describe('in a call', () => {
     worker.tell({ member_back: 1 });
     expect(told).toEqual(['down down', '1 dropped, 2', 'up up', '1, 2']);
     expect([call.me?.joined, call.epoch?.epoch, call.ended]).toEqual([2, [1, 1], undefined]);
+  });
+
+  test('a member who shows that they are there is confirmed, and everybody is told', () => {
+    const told: string[] = [];
+    const marks = (members: readonly Member[]): string => members.map(({ joined, confirmed }) => `${joined}${confirmed ? '' : '?'}`).join(', ');
+    expect(marks(call.members)).toBe('1?, 2');
+    call.on('confirmed', (who) => told.push(`confirmed ${who}`));
+    call.on('members', (members) => told.push(marks(members)));
+    worker.tell({ member_confirmed: 1 });
+    worker.tell(epoch(2, 1, 2, 3));
+    expect(told).toEqual(['confirmed 1', '1, 2', '1, 2, 3?']);
+    expect(marks(call.epoch?.members ?? [])).toBe('1, 2, 3?');
   });
 
   test('who joins again is somebody new, among people who are listed anew', () => {

@@ -240,6 +240,7 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
       case 'member_left':
       case 'member_away':
       case 'member_back':
+      case 'member_confirmed':
         this.#present(event);
         break;
       case 'lead_changed':
@@ -278,7 +279,7 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
 
   #seated(event: Extract<CoreEvent, { type: 'seated' }>): void {
     // Order numbers of another join may name other people.
-    this.#members.clear();
+    this.#members.restart(event.joined);
     this.#me = event.joined;
     this.#iceServers = event.ice_servers;
     for (const member of event.members) this.#members.arrived(member);
@@ -287,7 +288,7 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
     this.emit('members', this.members);
   }
 
-  #present(event: Extract<CoreEvent, { type: 'member_arrived' | 'member_left' | 'member_away' | 'member_back' }>): void {
+  #present(event: Extract<CoreEvent, { type: 'member_arrived' | 'member_left' | 'member_away' | 'member_back' | 'member_confirmed' }>): void {
     switch (event.type) {
       case 'member_arrived':
         this.#members.arrived(event);
@@ -303,6 +304,10 @@ export class Call extends Emitter<CallEvents & SignalEvents> {
       case 'member_back':
         this.#members.away(event.joined, undefined);
         this.emit('back', event.joined);
+        break;
+      case 'member_confirmed':
+        this.#members.confirm(event.joined);
+        this.emit('confirmed', event.joined);
         break;
     }
     this.emit('members', this.members);

@@ -18,6 +18,7 @@ describe('events of the core', () => {
   test('newtypes and units', () => {
     expect(readCoreEvent({ active: [1, 3] })).toEqual({ type: 'active', epoch: [1, 3] });
     expect(readCoreEvent({ member_present: 7 })).toEqual({ type: 'member_present', joined: 7 });
+    expect(readCoreEvent({ member_confirmed: 7 })).toEqual({ type: 'member_confirmed', joined: 7 });
     expect(readCoreEvent({ link: 'down' })).toEqual({ type: 'link', state: 'down' });
     expect(readCoreEvent({ member_away: { joined: 3, reason: 'silent' } })).toEqual({ type: 'member_away', joined: 3, reason: 'silent' });
     expect(readCoreEvent({ member_back: 3 })).toEqual({ type: 'member_back', joined: 3 });

@@ -55,6 +55,11 @@ export interface Member {
   readonly ed25519: string;
   /** The lead has committed them: they hold a key. Before that the relay merely claims that they are here. */
   readonly committed: boolean;
+  /**
+   * They have shown this device by their own key that they hold the call as it does; a relay cannot make that up. In an
+   * honest call everybody has within 12 seconds of being committed. Always true of this device.
+   */
+  readonly confirmed: boolean;
   /** The relay says that they keep their seat and are not really there; absent when they are. */
   readonly away?: AwayReason;
 }
@@ -114,6 +119,8 @@ export interface CallEvents {
   away: { readonly member: number; readonly reason: AwayReason };
   /** Somebody who was away is here: their order number. */
   back: number;
+  /** A member has shown by their own key that they are there: their order number, once. */
+  confirmed: number;
   /** This device lacks the newest epoch and has asked for it: frames of it cannot be opened. */
   key_missing: KeyMissing;
   /** The newest epoch is here. */
@@ -138,7 +145,7 @@ export interface CallEvents {
 }
 
 /** A member as the core names them. */
-export type CoreMember = Omit<Member, 'committed' | 'away'>;
+export type CoreMember = Omit<Member, 'committed' | 'confirmed' | 'away'>;
 
 /** The core's events, `{"epoch": {…}}` flattened to `{type: "epoch", …}`. */
 export type CoreEvent =
@@ -165,6 +172,7 @@ export type CoreEvent =
     }
   | { type: 'active'; epoch: Epoch }
   | { type: 'member_present'; joined: number }
+  | { type: 'member_confirmed'; joined: number }
   | ({ type: 'message' } & Message)
   | { type: 'security'; kind: string; message: string }
   | { type: 'refused'; error: ConclaveError }
@@ -191,6 +199,7 @@ export function readCoreEvent(event: unknown): CoreEvent {
     case 'active':
       return { type: name, epoch: body as Epoch };
     case 'member_present':
+    case 'member_confirmed':
     case 'member_back':
       return { type: name, joined: body as number };
     case 'link':

@@ -16,6 +16,24 @@ test('the relay claims, the lead commits', () => {
   expect(list.all.map(({ joined, committed }) => [joined, committed])).toEqual([[1, true], [2, false]]);
 });
 
+test('a member is confirmed by their own word until they are out, and this device from the start', () => {
+  const confirmed = (): [number, boolean][] => list.all.map((each) => [each.joined, each.confirmed]);
+  const list = new MemberList();
+  list.restart(2);
+  for (const joined of [1, 2, 3]) list.arrived(member(joined));
+  expect(confirmed()).toEqual([[1, false], [2, true], [3, false]]);
+  const roster = [member(1), member(2), member(3)];
+  expect(list.commit(roster).added.map((each) => each.confirmed)).toEqual([false, true, false]);
+  list.confirm(1);
+  expect(list.commit(roster).members.map((each) => each.confirmed)).toEqual([true, true, false]);
+  expect([list.get(1), list.known(3)].map((each) => each?.confirmed)).toEqual([true, false]);
+  expect(list.commit([member(2), member(3)]).removed.map((each) => [each.joined, each.confirmed])).toEqual([[1, true]]);
+  expect(confirmed()).toEqual([[2, true], [3, false]]);
+  list.restart(1);
+  list.arrived(member(2));
+  expect(confirmed()).toEqual([[2, false]]);
+});
+
 test('a leaver goes at once, and the epoch that follows names them', () => {
   const list = new MemberList();
   list.commit([member(1), member(2)]);

@@ -34,7 +34,7 @@ class FakeConnection {
   }
 }
 
-const member = (joined: number): Member => ({ seat: joined, joined, role: 'member', user: `u${joined}`, name: 'n', ed25519: '', committed: true });
+const member = (joined: number): Member => ({ seat: joined, joined, role: 'member', user: `u${joined}`, name: 'n', ed25519: '', committed: true, confirmed: true });
 
 /** The part of a call that a mesh uses, with this device as member 1. */
 class FakeCall extends Emitter<Record<string, unknown>> {
