@@ -98,10 +98,15 @@ impl Pulse {
     ) -> Vec<Joined> {
         // Nobody can have heard what was not said yet.
         let beat = beat.min(self.at(now));
-        let newest = self.echoed.entry(from).or_default();
-        *newest = (*newest).max(beat);
-        let newest = *newest;
         let hidden = u64::try_from(config.hidden.as_millis()).unwrap_or(u64::MAX);
+        let before = self.echoed.values().copied().max().unwrap_or_default();
+        let newest = self.echoed.get(&from).copied().unwrap_or_default().max(beat);
+        self.echoed.insert(from, newest);
+        if newest.saturating_sub(before) >= hidden / 2 {
+            // Nobody echoed for longer than the pause between two echoes: the silence was everybody's, and so is the time anew.
+            self.echoed.extend(roster.map(|joined| (joined, newest)));
+            return Vec::new();
+        }
         let last = |joined: &Joined| self.echoed.get(joined).copied().unwrap_or_default();
         roster.filter(|joined| *joined != from && newest.saturating_sub(last(joined)) >= hidden).collect()
     }
@@ -125,9 +130,25 @@ mod tests {
     fn who_echoes_nothing_while_others_do_is_gone() {
         let (mut pulse, config) = (Pulse::new(Timestamp::ZERO), Config::default());
         let now = Timestamp::from_millis(31_000);
-        assert_eq!(pulse.echo((now, &config), Joined(2), 29_999, ALL.into_iter()), []);
+        for beat in [10_000, 20_000, 29_999] {
+            assert_eq!(pulse.echo((now, &config), Joined(2), beat, ALL.into_iter()), []);
+        }
         pulse.expect(now, Joined(4));
         assert_eq!(pulse.echo((now, &config), Joined(2), 30_000, ALL.into_iter()), [Joined(3)]);
+    }
+
+    #[test]
+    fn a_relay_that_stood_still_leaves_nobody_behind() {
+        let (mut pulse, config) = (Pulse::new(Timestamp::ZERO), Config::default());
+        let now = Timestamp::from_millis(100_000);
+        for joined in ALL {
+            assert_eq!(pulse.echo((now, &config), joined, 10_000, ALL.into_iter()), []);
+        }
+        // A relay stood still; of those whose echoes waited in it, one is read first.
+        for beat in [45_000, 55_000, 65_000, 74_999] {
+            assert_eq!(pulse.echo((now, &config), Joined(2), beat, ALL.into_iter()), []);
+        }
+        assert_eq!(pulse.echo((now, &config), Joined(2), 75_000, ALL.into_iter()), [Joined(3), Joined(4)]);
     }
 
     #[test]
