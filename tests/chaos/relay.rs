@@ -62,7 +62,9 @@ async fn a_relay_that_is_killed_while_people_join_costs_nobody_their_key() {
         for (at, key) in &held {
             let members = members.lock().expect("not poisoned");
             let told = members[*at].told();
-            assert_eq!(told.key(), Some(*key), "a relay that is away changes no key");
+            // Whoever holds an epoch that nobody could activate any more switches by itself.
+            let same = told.key() == Some(*key) || told.key().is_some_and(|(epoch, _)| epoch > key.0);
+            assert!(same, "a relay that is away takes no key: {:?} after {key:?}", told.key());
         }
         place.relay = Program::relay_again(&place.url, ENVIRONMENT, &place.file(&format!("relay {kill}")));
         let listens = Instant::now();
