@@ -1,6 +1,6 @@
 //! The lead's side of being alive: when it beats, and who still hears it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
     config::Config,
@@ -25,6 +25,8 @@ pub(super) struct Pulse {
     answered: Option<Timestamp>,
     /// `at` of the newest beat that each member echoed.
     echoed: BTreeMap<Joined, u64>,
+    /// Those who were given time anew after a silence of everybody, and were not heard since.
+    pardoned: BTreeSet<Joined>,
 }
 
 impl Pulse {
@@ -36,6 +38,7 @@ impl Pulse {
             last_ping: None,
             answered: None,
             echoed: BTreeMap::new(),
+            pardoned: BTreeSet::new(),
         }
     }
 
@@ -85,6 +88,7 @@ impl Pulse {
 
     pub(super) fn forget(&mut self, joined: Joined) {
         self.echoed.remove(&joined);
+        self.pardoned.remove(&joined);
     }
 
     /// A member echoed a beat. Those that others have left far behind are not there any more: a relay cannot make up an
@@ -102,13 +106,21 @@ impl Pulse {
         let before = self.echoed.values().copied().max().unwrap_or_default();
         let newest = self.echoed.get(&from).copied().unwrap_or_default().max(beat);
         self.echoed.insert(from, newest);
+        if newest >= before.saturating_sub(hidden / 2) {
+            // Not by what was kept back from before.
+            self.pardoned.remove(&from);
+        }
+        let others: Vec<_> = roster.filter(|joined| *joined != from).collect();
         if newest.saturating_sub(before) >= hidden / 2 {
-            // Nobody echoed for longer than the pause between two echoes: the silence was everybody's, and so is the time anew.
-            self.echoed.extend(roster.map(|joined| (joined, newest)));
-            return Vec::new();
+            // Nobody echoed for longer than the pause between two echoes: the silence was everybody's, and what others echoed is
+            // on its way. Once for each, until they are heard: a relay makes such silences at will.
+            for joined in others.iter().filter(|joined| self.pardoned.insert(**joined)) {
+                let last = self.echoed.entry(*joined).or_default();
+                *last = (*last).max(newest.saturating_sub(hidden / 2));
+            }
         }
         let last = |joined: &Joined| self.echoed.get(joined).copied().unwrap_or_default();
-        roster.filter(|joined| *joined != from && newest.saturating_sub(last(joined)) >= hidden).collect()
+        others.into_iter().filter(|joined| newest.saturating_sub(last(joined)) >= hidden).collect()
     }
 
     /// What is due, and when.
@@ -145,10 +157,23 @@ mod tests {
             assert_eq!(pulse.echo((now, &config), joined, 10_000, ALL.into_iter()), []);
         }
         // A relay stood still; of those whose echoes waited in it, one is read first.
-        for beat in [45_000, 55_000, 65_000, 74_999] {
+        for beat in [45_000, 55_000, 59_999] {
             assert_eq!(pulse.echo((now, &config), Joined(2), beat, ALL.into_iter()), []);
         }
-        assert_eq!(pulse.echo((now, &config), Joined(2), 75_000, ALL.into_iter()), [Joined(3), Joined(4)]);
+        assert_eq!(pulse.echo((now, &config), Joined(3), 59_999, ALL.into_iter()), []);
+        assert_eq!(pulse.echo((now, &config), Joined(2), 60_000, ALL.into_iter()), [Joined(4)]);
+    }
+
+    #[test]
+    fn silences_that_a_relay_makes_again_and_again_hide_nobody() {
+        let (mut pulse, config) = (Pulse::new(Timestamp::ZERO), Config::default());
+        let now = Timestamp::from_millis(100_000);
+        for joined in ALL {
+            assert_eq!(pulse.echo((now, &config), joined, 10_000, ALL.into_iter()), []);
+        }
+        let two = || [Joined(2), Joined(3)].into_iter();
+        assert_eq!(pulse.echo((now, &config), Joined(2), 30_000, two()), []);
+        assert_eq!(pulse.echo((now, &config), Joined(2), 50_000, two()), [Joined(3)]);
     }
 
     #[test]
