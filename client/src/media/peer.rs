@@ -125,13 +125,13 @@ impl PeerHandle {
 
 async fn run(options: PeerOptions, tells: mpsc::Receiver<ToPeer>) {
     let (events, happened) = mpsc::channel(HAPPENED);
-    let library = Arc::new(Library { events, ..Library::new() });
+    let handler = Arc::new(Library { events, ..Library::new() });
     let says = options.says.clone();
     let (joined, n) = (options.joined, options.n);
-    let made = engine::connection(&options.place, library.clone()).await;
+    let made = engine::connection(&options.place, handler.clone()).await;
     let outcome = match made {
         Ok(connection) => {
-            let mut peer = Peer::new(options, connection, library);
+            let mut peer = Peer::new(options, connection, handler);
             let outcome = peer.stay(tells, happened).await;
             peer.close().await;
             outcome
@@ -224,7 +224,7 @@ struct Outgoing {
 struct Peer {
     options: PeerOptions,
     connection: Arc<dyn PeerConnection>,
-    library: Arc<Library>,
+    handler: Arc<Library>,
     payload_types: PayloadTypes,
     remote: RemoteCandidates,
     state: State,
@@ -245,12 +245,12 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(mut options: PeerOptions, connection: Arc<dyn PeerConnection>, library: Arc<Library>) -> Self {
+    fn new(mut options: PeerOptions, connection: Arc<dyn PeerConnection>, handler: Arc<Library>) -> Self {
         let waiting = std::mem::take(&mut options.publications);
         Self {
             options,
             connection,
-            library,
+            handler,
             payload_types: PayloadTypes::default(),
             remote: RemoteCandidates::default(),
             state: State::Connecting,
@@ -313,7 +313,7 @@ impl Peer {
     async fn hear(&mut self, event: Happened) -> Result<(), Error> {
         match event {
             Happened::Candidate => {
-                let candidates = self.library.candidates();
+                let candidates = self.handler.candidates();
                 if !candidates.is_empty() {
                     self.say(FromPeer::Signal(Signal::Candidates { n: self.options.n, candidates })).await;
                 }
@@ -431,9 +431,9 @@ impl Peer {
     }
 
     async fn send_local(&self, kind: DescriptionKind) {
-        self.library.wait_gathered().await;
+        self.handler.wait_gathered().await;
         // These travel in the description.
-        self.library.candidates();
+        self.handler.candidates();
         if let Some(description) = self.connection.local_description().await {
             self.note_payload_types(&description.sdp);
             let signal = Signal::Description { n: self.options.n, kind, sdp: description.sdp };
