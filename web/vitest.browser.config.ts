@@ -20,6 +20,9 @@ export default defineConfig({
     globalSetup: ['lib/setup.ts'],
     // One browser at a time: what is measured is the call, not the machine.
     fileParallelism: false,
+    // Real browsers in real time: a machine that stops for a second spoils what is looked at in that second. Whoever needs the
+    // second try is printed as such (`retry x1`); two failures in a row are one.
+    retry: 1,
     testTimeout: 180_000,
     hookTimeout: 60_000,
     teardownTimeout: 10_000,

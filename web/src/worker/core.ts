@@ -21,7 +21,7 @@ export interface Core {
   /** Opens an incoming frame; `undefined`: drop it; `null`: it waits for its key under its ticket. */
   open(now: number, seat: number, codec: string, frame: Uint8Array, ticket: number): Uint8Array | undefined | null;
   /** Frames whose wait is over, in order: opened, or `undefined` for those that are lost. */
-  release(now: number): [ticket: number, frame: Uint8Array | undefined][];
+  release(now: number): [ticket: number, frame: Uint8Array | null | undefined][];
   /** Counters, as JSON. */
   stats(): string;
 }

@@ -49,9 +49,10 @@ class ScriptedCore implements Core {
     }
     return frame[0] === seat ? frame.map((byte) => byte - 1) : undefined;
   }
-  release(): [number, Uint8Array | undefined][] {
+  release(): [number, Uint8Array | null | undefined][] {
     if (!this.hasKey) return [];
-    return this.#held.splice(0).map(([ticket, frame]) => [ticket, frame[0] === 0xee ? undefined : frame.map((byte) => byte - 1)]);
+    const never = new Map([[0xee, undefined], [0xdd, null]]);
+    return this.#held.splice(0).map(([ticket, frame]) => [ticket, never.has(frame[0] ?? 0) ? never.get(frame[0] ?? 0) : frame.map((byte) => byte - 1)]);
   }
   stats(): string {
     return '{"seats":{"4":{"opened":1}}}';
@@ -319,6 +320,34 @@ describe('frames', () => {
     await tick();
     expect(track.out).toEqual([[19], [29]]);
     expect(track.keyFrameRequests).toBe(1);
+  });
+
+  test('a second copy that waited is missed by nobody', async () => {
+    const bench = await new Bench().join();
+    const track = new Track(bench.host, open);
+    bench.core.hasKey = false;
+    await track.feed([20], 'key');
+    await track.feed([0xdd], 'key');
+    await track.feed([30]);
+    bench.core.hasKey = true;
+    bench.socket?.text('the epoch');
+    await tick();
+    expect(track.out).toEqual([[19], [29]]);
+    expect(track.keyFrameRequests).toBe(0);
+  });
+
+  test('a stream of AV1 begins with a second key frame, others do not', async () => {
+    const bench = await new Bench().join();
+    for (const [codec, requests] of [
+      ['video/AV1', 1],
+      [CODEC, 0],
+    ] as const) {
+      const track = new Track(bench.host, open);
+      await track.feed([4], 'key', codec);
+      for (let i = 0; i < 30; i += 1) await track.feed([4], 'delta', codec);
+      expect(track.out.length).toBe(31);
+      expect(track.keyFrameRequests).toBe(requests);
+    }
   });
 
   test('those that waited in vain make the core ask for the key, once a second at most', async () => {

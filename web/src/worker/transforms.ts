@@ -26,6 +26,11 @@ export interface Transformer {
 const WAITING_FRAMES = 4096;
 /** Between two requests for a key frame: a second one cannot be answered faster than the encoder makes the first. */
 const KEY_FRAME_PAUSE = 500;
+/**
+ * Chromium often does not take the first key frame of an AV1 stream that passes a transform of any kind, and asks for another
+ * only seconds later. By this frame of the track the decoder has begun or needs one.
+ */
+const AV1_ASKS_AT = 8;
 /** Frames dropped one after the other that make a track count as stuck: more than retransmissions bring at once. */
 const STUCK_AFTER = 20;
 
@@ -77,11 +82,12 @@ export class Transforms {
       this.#waiting.delete(ticket);
       if (!waiting) continue;
       waiting.track.waiting -= 1;
-      if (!opened) {
+      // A second copy (null) is missed by nobody.
+      if (opened === undefined) {
         waiting.track.lost();
         lost += 1;
       }
-      this.#finish(waiting, opened);
+      this.#finish(waiting, opened ?? undefined);
     }
     return lost;
   }
@@ -118,7 +124,7 @@ export class Transforms {
   #finish({ track, frame, controller }: Waiting, opened: Uint8Array | undefined): void {
     track.count(opened);
     if (!opened) return;
-    if (frame.type === 'delta') track.askForKeyFrame(this.#now());
+    if (frame.type === 'delta') track.askForKeyFrame(this.#now(), frame.getMetadata().mimeType);
     pass(frame, opened, controller);
   }
 }
@@ -201,8 +207,9 @@ class OpenTrack {
   }
 
   /** The key is here and the picture is not: one request mends that sooner than the decoder would ask by itself. */
-  askForKeyFrame(now: number): void {
-    if (!this.#gap || now - this.#askedAt < KEY_FRAME_PAUSE) return;
+  askForKeyFrame(now: number, codec: string | undefined): void {
+    const begins = this.#framesOut === AV1_ASKS_AT && codec?.toLowerCase() === 'video/av1';
+    if (!(this.#gap || begins) || now - this.#askedAt < KEY_FRAME_PAUSE) return;
     this.#gap = false;
     this.#askedAt = now;
     // Refused when the receiver has stopped: then nobody waits for a picture either.

@@ -5,7 +5,7 @@ use conclave_shared::{
     frame::{
         Frames,
         clear_bytes::Codec,
-        opener::{Opened, SeatStats},
+        opener::{OpenError, Opened, SeatStats},
         sealer::SealStats,
     },
     id::{CallName, IdError, Joined, Seat, UserName},
@@ -198,10 +198,10 @@ impl Driver {
     }
 
     /// The held frames that are done with, by ticket: opened, or to be dropped.
-    pub fn release(&mut self, now: Timestamp) -> Vec<(u32, Option<Vec<u8>>)> {
+    pub fn release(&mut self, now: Timestamp) -> Vec<(u32, Result<Vec<u8>, OpenError>)> {
         let released = self.frames.release(now).into_iter();
         // Every ticket came in as 32 bits.
-        released.filter_map(|(ticket, plain)| Some((u32::try_from(ticket).ok()?, plain.ok()))).collect()
+        released.filter_map(|(ticket, plain)| Some((u32::try_from(ticket).ok()?, plain))).collect()
     }
 
     /// What became of the frames, as JSON.

@@ -9,7 +9,11 @@ pub mod driver;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 
-use conclave_shared::{frame::opener::Opened, id::Seat, time::Timestamp};
+use conclave_shared::{
+    frame::opener::{OpenError, Opened},
+    id::Seat,
+    time::Timestamp,
+};
 use driver::Driver;
 
 #[wasm_bindgen]
@@ -112,12 +116,17 @@ impl Core {
         }
     }
 
-    /// The held frames that are done with: an array of `[ticket, bytes or undefined]`.
+    /// The held frames that are done with: an array of `[ticket, bytes]`, with null for the bytes of a second copy, which
+    /// nobody misses, and undefined for those of a frame that is lost.
     pub fn release(&mut self, now: f64) -> Array {
         let released = self.driver.release(timestamp(now)).into_iter();
         released
             .map(|(ticket, plain)| {
-                let plain = plain.map_or(JsValue::UNDEFINED, |plain| Uint8Array::from(plain.as_slice()).into());
+                let plain = match plain {
+                    Ok(plain) => Uint8Array::from(plain.as_slice()).into(),
+                    Err(OpenError::Duplicate) => JsValue::NULL,
+                    Err(_) => JsValue::UNDEFINED,
+                };
                 Array::of2(&JsValue::from(ticket), &plain)
             })
             .collect()
