@@ -57,7 +57,10 @@ impl Told {
                 self.lead_changes += 1;
             }
             Event::MemberLeft { joined, .. } => self.left.push(joined),
-            Event::Link(Link::Rejoining) => self.rejoins += 1,
+            Event::Link(Link::Rejoining) => {
+                self.rejoins += 1;
+                (self.active, self.epochs) = (None, BTreeMap::new());
+            }
             Event::Link(Link::Up) => self.ups.push(Instant::now()),
             Event::Message { payload, .. } => self.messages.push(String::from_utf8_lossy(&payload.0).into_owned()),
             // True where nothing comes through for longer than a lead is silent.

@@ -49,17 +49,25 @@ async fn a_relay_that_is_killed_while_people_join_costs_nobody_their_key() {
     let mut kept = 0;
     for kill in 1..=kills {
         let so_many = joins * kill / (kills + 1);
-        wait_often("members", || members.lock().expect("not poisoned").len() >= so_many);
+        let with_a_key = || {
+            let members = members.lock().expect("not poisoned");
+            members.iter().filter(|member| member.told().key().is_some()).count()
+        };
+        wait_often("members", || with_a_key() >= so_many);
         place.relay.crash();
         let killed = Instant::now();
         sleep(Duration::from_millis(100)).await;
         let held: Vec<_> = {
             let members = members.lock().expect("not poisoned");
-            members.iter().enumerate().filter_map(|(at, member)| Some((at, member.told().key()?))).collect()
+            let held = |(at, member): (usize, &Member)| {
+                let told = member.told();
+                Some((at, told.key()?, told.rejoins))
+            };
+            members.iter().enumerate().filter_map(held).collect()
         };
         assert!(!held.is_empty(), "somebody had a key");
         sleep(GONE).await;
-        for (at, key) in &held {
+        for (at, key, _) in &held {
             let members = members.lock().expect("not poisoned");
             let told = members[*at].told();
             // Whoever holds an epoch that nobody could activate any more switches by itself.
@@ -75,15 +83,15 @@ async fn a_relay_that_is_killed_while_people_join_costs_nobody_their_key() {
         };
         let lost = || {
             let members = members.lock().expect("not poisoned");
-            held.iter().filter(|(at, _)| members[*at].told().rejoins > 0).count()
+            held.iter().filter(|(at, _, rejoins)| members[*at].told().rejoins > *rejoins).count()
         };
-        wait_often("everybody", || lost() > 0 || held.iter().all(|(at, _)| returned(*at).is_some()));
+        wait_often("everybody", || lost() > 0 || held.iter().all(|(at, ..)| returned(*at).is_some()));
         if lost() > 0 {
             let members = members.lock().expect("not poisoned");
             members.iter().for_each(|member| println!("{}", member.told().stands()));
         }
         assert_eq!(lost(), 0, "of {} who had a key so many lost it", held.len());
-        let last = held.iter().filter_map(|(at, _)| returned(*at)).max().expect("somebody");
+        let last = held.iter().filter_map(|(at, ..)| returned(*at)).max().expect("somebody");
         slowest = slowest.max(last.saturating_duration_since(listens));
         kept += held.len();
     }
