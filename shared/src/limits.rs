@@ -42,8 +42,9 @@ pub const HELD_MESSAGES: usize = 256;
 pub const HELD_MESSAGES_OF_ONE: usize = 32;
 /// Members that a regrant lists: 190 bytes each, so that it stays under [`MESSAGE_LENGTH`] in base64.
 pub const REGRANT_MEMBERS: usize = 200;
-/// Transcripts of past epochs that are kept for comparison with what others hold.
-pub const PAST_TRANSCRIPTS: usize = 8;
+/// Transcripts of past epochs that are kept for comparison with what others hold: all of the ten seconds in which a member that
+/// was away takes up its seat and answers what it missed, at ten epochs a second and some.
+pub const PAST_TRANSCRIPTS: usize = 128;
 /// Members of a call up to which everybody tells everybody that they are alive: above, that would be most of the traffic.
 pub const ALIVE_TO_ALL: usize = 32;
 /// Members that one commit adds: a grant of 1,100 bytes each, far below [`COMMIT_LENGTH`] beside 1,000 of a leave.

@@ -104,6 +104,7 @@ fn cards_proofs_and_bodies() {
         seat: Seat(7),
         joined: Joined(1 << 33),
         highest: Joined(1 << 34),
+        role: Role::Recorder,
     };
     let join_id = JoinId::new(named("join"));
     let resumes: Vec<_> = [None, Some(held)].into_iter().map(|held| resume(&join_id, held)).collect();
@@ -143,9 +144,11 @@ fn resume(join: &JoinId, held: Option<Held>) -> Value {
     let nonce = RelayNonce::new(named("relay nonce"));
     let bytes = resume_bytes(&call(), &nonce, join, held.as_ref());
     let held = held.map(|held| {
-        let Held { instance, term, lead, seat, joined, highest } = held;
+        let Held { instance, term, lead, seat, joined, highest, role } = held;
         let instance = hex(instance.as_bytes());
-        json!({"instance": instance, "term": term, "lead": lead, "seat": seat, "joined": joined, "highest": highest})
+        json!({
+            "instance": instance, "term": term, "lead": lead, "seat": seat, "joined": joined, "highest": highest, "role": role,
+        })
     });
     json!({
         "relay_nonce": hex(nonce.as_bytes()),

@@ -78,15 +78,20 @@ impl Call {
 
     /// The lead is connected and does not lead any more.
     pub(super) fn step_down(&mut self, step: &mut Step, lead: Joined, why: Unfit) {
-        let Some(member) = self.members.get_mut(&lead) else {
+        self.sit_back(step, lead, why);
+        self.ensure_lead(step);
+    }
+
+    /// A member is connected and may not lead for now.
+    pub(super) fn sit_back(&mut self, step: &mut Step, joined: Joined, why: Unfit) {
+        let Some(member) = self.members.get_mut(&joined) else {
             return;
         };
         if let Presence::Here(connection) = member.presence {
             member.presence = Presence::Unfit(connection, why);
         }
-        self.dethrone(lead);
-        self.tell_away(step, lead, why.reason());
-        self.ensure_lead(step);
+        self.dethrone(joined);
+        self.tell_away(step, joined, why.reason());
     }
 
     /// Somebody who was unfit to lead for this reason is fit again.

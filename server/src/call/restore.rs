@@ -24,7 +24,7 @@ use super::{
     Admission, Call, ConnectionId, Refused, RestoreRequest, Step,
     join::version_sentence,
     lead::{Last, Reign},
-    member::{Member, Presence},
+    member::{Member, Presence, Unfit},
     pool::KeyPool,
     resume::Resumes,
 };
@@ -175,6 +175,10 @@ impl Call {
             return Err(Refused::plain(Code::LostSeat));
         }
         check_held(&restore.held)?;
+        if restore.held.role != admission.role {
+            // The roster holds its role, and joiners rebuild the roster from what is listed here.
+            return Err(Refused::plain(Code::LostSeat));
+        }
         self.check_signatures(&admission, restore, &nonce)
     }
 
@@ -257,6 +261,9 @@ impl Call {
     fn seat_returner(&mut self, step: &mut Step, connection: ConnectionId, returner: Returner) {
         let Returner { role, card, ed25519, proof, join, keys, held } = returner;
         let at = self.next_at();
+        let here = Presence::Here(connection);
+        // Where nobody leads any more, one that remembers an older reign lacks what came of the newer ones.
+        let lags = self.origin.is_restored() && self.reign.is_none() && held.term < self.last_term;
         let member = Member {
             joined: held.joined,
             seat: held.seat,
@@ -267,7 +274,7 @@ impl Call {
             join,
             pool: KeyPool::signed(keys),
             committed: true,
-            presence: Presence::Here(connection),
+            presence: if lags { Presence::Unfit(connection, Unfit::Declined) } else { here },
             received: 0,
             resumes: Resumes::default(),
             welcomed: at.1,
@@ -325,6 +332,10 @@ impl Call {
         self.origin = Origin::Restored(Restored { instance, highest, removed: Some(BTreeSet::new()) });
         for held in others {
             self.turn_out(step, held.joined);
+        }
+        // Whoever was away when the newer reign began lacks its epochs, and must not lead before it has them.
+        for held in ours.iter().filter(|held| held.term < term) {
+            self.sit_back(step, held.joined, Unfit::Declined);
         }
         if self.members.get(&lead).is_some_and(Member::is_fit) {
             self.reign = Some(Reign::new(step.now, term, lead, Last::Unknown));

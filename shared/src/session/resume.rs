@@ -17,7 +17,7 @@ use crate::{
     wire::{
         Challenge, Keys, Restore, Resume, Resumed, ToRelay, Welcome,
         code::Code,
-        sealed::Cause,
+        sealed::{Added, Cause},
         signed::{Held, keys_bytes, resume_bytes},
     },
 };
@@ -71,8 +71,8 @@ fn restore(
     let committed = group.roster.highest().unwrap_or(call.me.joined);
     let announced = call.claims.highest().unwrap_or(committed).min(Joined(committed.0.saturating_add(MADE_UP)));
     let highest = committed.max(announced);
-    let (instance, seat, joined) = (group.instance, own.added.seat, own.added.joined);
-    let held = Held { instance, term, lead, seat, joined, highest };
+    let Added { seat, joined, role, .. } = own.added;
+    let held = Held { instance: group.instance, term, lead, seat, joined, highest, role };
     let join = call.me.end.join;
     let keys = device.new_keys();
     let hash = keys.hash().map_err(|_| EndReason::Internal(InternalError::Crypto))?;

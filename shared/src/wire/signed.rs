@@ -25,7 +25,7 @@ use super::{WireError, decode_value, label};
 use crate::{
     id::{
         CallName, CardHash, Curve25519Key, Ed25519Key, Epoch, Instance, JoinId, JoinNonce, Joined, KeysHash,
-        RelayNonce, Seat, Signature, Term, UserName,
+        RelayNonce, Role, Seat, Signature, Term, UserName,
     },
     limits,
 };
@@ -177,6 +177,8 @@ pub struct Held {
     pub joined: Joined,
     /// The highest order number that was ever committed or announced: later members come above it.
     pub highest: Joined,
+    /// Its role in the roster.
+    pub role: Role,
 }
 
 impl Held {
@@ -194,6 +196,7 @@ impl Held {
                     &held.seat.0.to_be_bytes(),
                     &held.joined.0.to_be_bytes(),
                     &held.highest.0.to_be_bytes(),
+                    &[held.role.as_byte()],
                 ])
             },
         )

@@ -103,8 +103,15 @@ fn rare(world: &World) -> Vec<Seed> {
         keys: keys.keys.hash().expect("a batch"),
         signature: join.proof.signature,
     };
-    let held =
-        Held { instance: Instance::new([1; 16]), term, lead: Joined(1), highest: Joined(7), seat: Seat(4), joined };
+    let held = Held {
+        instance: Instance::new([1; 16]),
+        term,
+        lead: Joined(1),
+        highest: Joined(7),
+        seat: Seat(4),
+        joined,
+        role: Role::Member,
+    };
     let resume = Resume { version, call: call.clone(), join: JoinId::new([5; 32]), after: at, signature };
     let (token, card) = (join.token, join.card);
     let restore = Restore { version, call, token, card, proof, held, keys: keys.clone(), signature };

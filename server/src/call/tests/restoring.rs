@@ -1,9 +1,9 @@
 //! A relay that was restarted, and the members that bring their call back to it.
 
 use conclave_shared::{
-    id::{Instance, Seat},
+    id::{AckMac, Instance, Seat},
     time::Timestamp,
-    wire::{Claim, Restore, signed::Held},
+    wire::{Ack, Claim, Decline, Restore, signed::Held},
 };
 
 use super::*;
@@ -19,6 +19,7 @@ fn held(joined: u64) -> Held {
         seat: Seat(u16::try_from(joined - 1).expect("small")),
         joined: Joined(joined),
         highest: Joined(9),
+        role: Role::Member,
     }
 }
 
@@ -196,6 +197,41 @@ fn most_of_them_decide_what_the_call_is() {
     room.restored(&[4]);
     room.pass_silently(SETTLE);
     assert_eq!(room.closed, BTreeMap::from([(5, Code::LostSeat)]), "of as many on both sides the earliest decides");
+}
+
+#[test]
+fn who_was_away_when_the_reign_began_does_not_lead_before_it_has_the_epochs_of_it() {
+    let away = |joined| Held { term: Term(2), lead: Joined(2), ..held(joined) };
+    let mut room = Room::new();
+    room.brings(2, 2, away(2));
+    room.restored(&[3, 4]);
+    room.pass_silently(SETTLE);
+    let inbox = room.take(3);
+    assert_eq!(names(&inbox)[inbox.len() - 2..], ["away", "lead"]);
+    assert_eq!(
+        lead(inbox.last().expect("a lead")),
+        (4, 3, false),
+        "the second came first, and lacks what the others have"
+    );
+
+    room.forget();
+    room.say(2, Ack { epoch: Epoch(Term(4), 0), mac: AckMac::new([1; 32]) });
+    assert_eq!(names(&room.take(4)), ["back"], "with an epoch of the new reign it can");
+
+    room.say(3, Decline { term: Term(4) });
+    room.say(2, Decline { term: Term(5) });
+    room.say(4, Decline { term: Term(6) });
+    room.forget();
+    room.brings(5, 5, Held { term: Term(3), ..held(5) });
+    assert_eq!(names(&room.take(3)), ["joined"], "nobody leads, and who comes late lacks as much");
+}
+
+#[test]
+fn a_token_for_another_role_brings_no_seat_back() {
+    let mut room = Room::new();
+    room.restored(&[1]);
+    room.brings(2, 2, Held { role: Role::LeadBot, ..held(2) });
+    assert_eq!(room.errors(2), [Code::LostSeat]);
 }
 
 #[test]
