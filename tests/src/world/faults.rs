@@ -2,7 +2,11 @@
 //! restarted. Everybody is honest all the same.
 
 use conclave_shared::{
-    session::{error::SecurityEvent, input::Input, output::EndReason},
+    session::{
+        error::{CommitError, SecurityEvent},
+        input::Input,
+        output::EndReason,
+    },
     time::Timestamp,
     wire::code::Retry,
 };
@@ -167,17 +171,14 @@ impl World {
     /// What somebody honest may report while things are out of order: that nothing was heard, which is true.
     pub(super) fn excused(&self, event: &SecurityEvent) -> bool {
         let silence = matches!(event, SecurityEvent::LeadSilent { .. } | SecurityEvent::CommitStalled { .. });
-        // A relay that was restarted goes by what most remember, and one may remember more, or less, and then believes neither the
-        // lead nor its commits; after two restarts, members of two lives of the call may meet there for a moment, and each finds
-        // that the other is not who it knows.
+        // A relay that was restarted goes by what most remember, and one may lack what they have: a newcomer whom they committed
+        // leads, or a lead that lacks it goes on from an older epoch. After two restarts, members of two lives of the call may
+        // meet there for a moment, and each finds that the other is not who it knows.
         let hearsay = matches!(
             event,
-            SecurityEvent::WrongTerm { .. }
-                | SecurityEvent::WrongLead { .. }
+            SecurityEvent::WrongLead { .. }
                 | SecurityEvent::Rewritten { .. }
-                | SecurityEvent::BadBody { .. }
-                | SecurityEvent::CommitByOther { .. }
-                | SecurityEvent::CommitRefused { .. }
+                | SecurityEvent::CommitRefused { reason: CommitError::Transcript, .. }
         );
         hearsay && self.faults.is_restarting(self.now) || silence && self.faults.any(self.now)
     }
