@@ -208,12 +208,13 @@ impl Call {
             step.send(lead, &Acked { at, from, epoch, mac }.into());
         }
         self.fit_again(step, from, Unfit::Declined);
+        self.fit_again(step, from, Unfit::Behind);
         Ok(())
     }
 
     /// An Olm message: for the member that it names.
     fn olm(&mut self, step: &mut Step, from: Joined, Olm { to, message }: Olm) -> Result<(), Refused> {
-        self.require_present(to)?;
+        self.require_present(from, to)?;
         let at = self.next_at();
         self.tell(step, to, &OlmFrom { at, from, message }.into());
         Ok(())
@@ -225,7 +226,7 @@ impl Call {
     fn body(&mut self, step: &mut Step, from: Joined, signed: Signed) -> Result<(), Refused> {
         let body = Body::parse(&signed).map_err(|error| Refused::because(Code::Malformed, &error))?;
         if let Some(to) = body.to {
-            self.require_present(to)?;
+            self.require_present(from, to)?;
         }
         let at = self.next_at();
         let message = BodyFrom { at, from, signed }.into();
@@ -239,9 +240,10 @@ impl Call {
         Ok(())
     }
 
-    fn require_present(&self, joined: Joined) -> Result<(), Refused> {
-        let present = self.members.get(&joined).is_some_and(Member::is_present);
-        if present { Ok(()) } else { Err(Refused::unknown(joined)) }
+    fn require_present(&self, from: Joined, to: Joined) -> Result<(), Refused> {
+        let present = self.members.get(&to).is_some_and(Member::is_present);
+        let known = self.origin.life_of(from).is_none_or(|life| life.contains(&to));
+        if present && known { Ok(()) } else { Err(Refused::unknown(to)) }
     }
 
     /// Says what was wrong. A code that closes ends the membership, unless trying again helps: then the seat is kept.

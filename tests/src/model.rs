@@ -4,11 +4,11 @@
 use conclave_shared::{
     id::{Epoch, Joined, Role, Sequence, Term},
     time::Timestamp,
-    wire::{At, MemberClaim, ToClient},
+    wire::{At, MemberClaim, ToClient, code::Code},
 };
 use std::collections::BTreeMap;
 
-use crate::invariants::Violation;
+use crate::{PeerId, invariants::Violation};
 
 /// One member as the relay's events tell of it.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub struct Model {
     /// The newest event taken in.
     seen: Option<At>,
     members: BTreeMap<Joined, Member>,
+    /// To whom the relay gave each number.
+    owners: BTreeMap<Joined, PeerId>,
     /// When each of those who are gone went, as the relay saw it.
     gone: BTreeMap<Joined, Timestamp>,
     lead: Option<(Term, Joined)>,
@@ -60,6 +62,7 @@ impl Model {
     pub fn restart(&mut self) {
         self.members.values_mut().for_each(|member| member.here = false);
         self.lead = None;
+        self.owners.clear();
         (self.restarted, self.brought) = (true, false);
     }
 
@@ -68,6 +71,7 @@ impl Model {
         if !std::mem::replace(&mut self.brought, true) {
             // Whoever had begun a call of their own at the new relay gives way.
             self.members.clear();
+            self.owners.clear();
             (self.lead, self.restarted) = (None, true);
         }
     }
@@ -76,15 +80,18 @@ impl Model {
     ///
     /// # Errors
     /// A [`Violation`] when the event does not follow from what came before.
-    pub fn observe(&mut self, now: Timestamp, message: &ToClient) -> Result<(), Violation> {
+    pub fn observe(&mut self, now: Timestamp, to: PeerId, message: &ToClient) -> Result<(), Violation> {
         if let ToClient::Welcome(welcome) = message {
             let own = welcome.members.iter().find(|member| member.joined == welcome.joined);
             self.came(own.ok_or(Violation::Relay("a welcome without its own member"))?);
+            self.owners.insert(welcome.joined, to);
             if self.is_new(welcome.at) {
                 self.seen = Some(welcome.at);
             }
             // Who went or was committed while nobody else was there to be told.
-            for (joined, member) in &mut self.members {
+            // Until it is clear whose call it is, members of one life of it are not told of those of another.
+            let told = |joined: &Joined| !self.restarted || welcome.members.iter().any(|claim| claim.joined == *joined);
+            for (joined, member) in self.members.iter_mut().filter(|(joined, _)| told(joined)) {
                 let claim = welcome.members.iter().find(|claim| claim.joined == *joined);
                 member.away = claim.is_some_and(|claim| claim.away.is_some());
                 // A first commit has nobody to be told of it.
@@ -96,6 +103,9 @@ impl Model {
             }
             self.dethrone();
             return Ok(());
+        }
+        if matches!(message, ToClient::Error(refusal) if refusal.code == Code::LostSeat) {
+            self.turned_out(now, to);
         }
         let Some(at) = at(message).filter(|at| self.is_new(*at)) else { return Ok(()) };
         self.seen = Some(at);
@@ -142,6 +152,17 @@ impl Model {
     #[must_use]
     pub fn gone_since(&self, joined: Joined) -> Option<Timestamp> {
         self.gone.get(&joined).copied()
+    }
+
+    /// Somebody's seat is not theirs any more. Those of another life were never told of them.
+    fn turned_out(&mut self, now: Timestamp, whom: PeerId) {
+        for (joined, _) in self.owners.iter().filter(|(_, owner)| **owner == whom) {
+            if let Some(member) = self.members.get_mut(joined).filter(|member| member.here) {
+                member.here = false;
+                self.gone.insert(*joined, now);
+            }
+        }
+        self.dethrone();
     }
 
     fn came(&mut self, claim: &MemberClaim) {

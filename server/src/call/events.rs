@@ -5,7 +5,10 @@ use conclave_shared::{
     time::Timestamp,
     wire::{At, LeftReason, MemberLeft, OlmMessage, Refusal, ToClient, code::Code, encode},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Call, CallOutput, ConnectionId,
@@ -23,7 +26,7 @@ pub(super) struct Step {
 impl Call {
     pub(super) fn tell_left(&mut self, step: &mut Step, joined: Joined, reason: LeftReason) {
         let at = self.next_at();
-        self.tell_all(step, &MemberLeft { at, joined, reason }.into());
+        self.tell_of(step, joined, &MemberLeft { at, joined, reason }.into());
     }
 
     pub(super) fn next_at(&mut self) -> At {
@@ -48,8 +51,28 @@ impl Call {
         self.log.push(step.now, self.last_sequence, Audience::All, text);
     }
 
+    /// An event about a member, for everybody of its life of the call.
+    pub(super) fn tell_of(&mut self, step: &mut Step, joined: Joined, event: &ToClient) {
+        match self.origin.life_of(joined) {
+            Some(life) => self.tell_among(step, life, event),
+            None => self.tell_all(step, event),
+        }
+    }
+
+    fn tell_among(&mut self, step: &mut Step, these: BTreeSet<Joined>, event: &ToClient) {
+        let text: Arc<str> = encode(event).into();
+        let among = self.connections.iter().filter(|(_, joined)| these.contains(joined));
+        let to = among.map(|(connection, _)| *connection).collect();
+        step.broadcast(to, &text);
+        self.log.push(step.now, self.last_sequence, Audience::Among(these), text);
+    }
+
     /// An event for everybody but the member that it comes from.
     pub(super) fn tell_all_but(&mut self, step: &mut Step, from: Joined, event: &ToClient) {
+        if let Some(mut life) = self.origin.life_of(from) {
+            life.remove(&from);
+            return self.tell_among(step, life, event);
+        }
         let text: Arc<str> = encode(event).into();
         let others = self.connections.iter().filter(|(_, joined)| **joined != from);
         let to: Vec<_> = others.map(|(connection, _)| *connection).collect();

@@ -141,13 +141,16 @@ impl Call {
             planted!(SkipRosterHash) && claim.committed && lead.is_none_or(|(_, lead)| lead != claim.joined)
         };
         let seen = |claim: MemberClaim| MemberClaim { committed: claim.committed && !omits(&claim), ..claim };
+        let life = self.origin.life_of(own.joined);
+        let known =
+            |member: &&Member| !member.lingers() && life.as_ref().is_none_or(|life| life.contains(&member.joined));
         let welcome = Welcome {
             at,
             call: self.name.clone(),
             seat: own.seat,
             joined: own.joined,
             lead,
-            members: self.members.values().filter(|member| !member.lingers()).map(Member::claim).map(seen).collect(),
+            members: self.members.values().filter(known).map(Member::claim).map(seen).collect(),
             ice_servers: self.config.ice_servers.clone(),
         };
         step.send(connection, &ToClient::Welcome(welcome));

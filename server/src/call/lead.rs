@@ -8,7 +8,11 @@ use conclave_shared::{
 };
 use std::collections::BTreeSet;
 
-use super::{Call, Refused, Step, pool};
+use super::{
+    Call, Refused, Step,
+    member::{Member, Presence, Unfit},
+    pool,
+};
 
 /// Keys in one `claimed`: the message stays under the size that any client accepts (a batch of ten is 620 bytes).
 const CLAIMED_AT_ONCE: usize = 64;
@@ -92,7 +96,7 @@ impl Call {
             return;
         }
         let Some((joined, genesis)) = self.successor() else {
-            return;
+            return self.ask_behind(step);
         };
         if genesis {
             self.members.retain(|_, member| member.is_present());
@@ -103,6 +107,19 @@ impl Call {
         self.reign = Some(Reign::new(step.now, term, joined, Last::None));
         let at = self.next_at();
         self.tell_all(step, &Lead { at, term, joined, genesis }.into());
+    }
+
+    /// Nobody committed who holds a seat may lead, and some only because others remembered a newer reign: those are gone, so the
+    /// call goes on from what is left.
+    fn ask_behind(&mut self, step: &mut Step) {
+        let is = |member: &Member, reason| matches!(member.presence, Presence::Unfit(_, why) if why == reason);
+        let committed = || self.members.values().filter(|member| member.committed && member.is_present());
+        let behind = committed().filter(|member| is(member, Unfit::Behind));
+        let first = behind.min_by_key(|member| (member.role, member.joined)).map(|member| member.joined);
+        let none_else = || committed().all(|member| is(member, Unfit::Behind) || is(member, Unfit::Declined));
+        if let Some(first) = first.filter(|_| none_else()) {
+            self.fit_again(step, first, Unfit::Behind);
+        }
     }
 
     /// Who would be named if the lead of now were lost, and whether that begins another life of the call: the first

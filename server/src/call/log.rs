@@ -5,7 +5,7 @@ use conclave_shared::{
     time::Timestamp,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -26,6 +26,8 @@ pub(super) enum Audience {
     AllBut(Joined),
     /// One member.
     One(Joined),
+    /// These alone.
+    Among(BTreeSet<Joined>),
     /// Everybody; those named with a grant of their own, which is spliced in when it is asked for: 1,000 texts that differ
     /// in so little would fill the log with one commit.
     Each(BTreeMap<Joined, Box<str>>),
@@ -45,6 +47,7 @@ impl Entry {
             Audience::All => true,
             Audience::AllBut(from) => *from != joined,
             Audience::One(to) => *to == joined,
+            Audience::Among(these) => these.contains(&joined),
             Audience::Each(own) => match own.get(&joined) {
                 Some(grant) => return Some(with_grant(&self.text, grant).into()),
                 None => true,
@@ -56,6 +59,7 @@ impl Entry {
     fn bytes(&self) -> usize {
         let own: usize = match &self.audience {
             Audience::Each(own) => own.values().map(|grant| grant.len()).sum(),
+            Audience::Among(these) => these.len() * size_of::<Joined>(),
             Audience::All | Audience::AllBut(_) | Audience::One(_) => 0,
         };
         self.text.len() + own

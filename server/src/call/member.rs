@@ -40,13 +40,15 @@ pub(super) enum Unfit {
     Silent,
     /// It was named and does not hold the newest epoch.
     Declined,
+    /// A relay that was restarted took its seat back, and it remembers an older reign than others do.
+    Behind,
 }
 
 impl Unfit {
     pub(super) const fn reason(self) -> AwayReason {
         match self {
             Self::Silent => AwayReason::Silent,
-            Self::Declined => AwayReason::Declined,
+            Self::Declined | Self::Behind => AwayReason::Declined,
         }
     }
 }

@@ -110,12 +110,12 @@ impl Call {
 
     pub(super) fn tell_back(&mut self, step: &mut Step, joined: Joined) {
         let at = self.next_at();
-        self.tell_all(step, &MemberBack { at, joined }.into());
+        self.tell_of(step, joined, &MemberBack { at, joined }.into());
     }
 
     fn tell_away(&mut self, step: &mut Step, joined: Joined, reason: AwayReason) {
         let at = self.next_at();
-        self.tell_all(step, &MemberAway { at, joined, reason }.into());
+        self.tell_of(step, joined, &MemberAway { at, joined, reason }.into());
     }
 
     /// The present member of this device.

@@ -88,6 +88,17 @@ impl Origin {
         matches!(self, Self::Settling { .. })
     }
 
+    /// While members bring the call back, those who bring the same life of it as this one: who hold another are strangers, and
+    /// hear nothing of each other before it is clear whose call it is. Nothing when all are of one life.
+    pub(super) fn life_of(&self, joined: Joined) -> Option<BTreeSet<Joined>> {
+        let Self::Settling { held, .. } = self else { return None };
+        let instance = held.get(&joined)?.instance;
+        if held.values().all(|held| held.instance == instance) {
+            return None;
+        }
+        Some(held.values().filter(|held| held.instance == instance).map(|held| held.joined).collect())
+    }
+
     /// Members may know of others that this relay has never seen.
     pub(super) const fn is_restored(&self) -> bool {
         matches!(self, Self::Restored(_))
@@ -274,7 +285,7 @@ impl Call {
             join,
             pool: KeyPool::signed(keys),
             committed: true,
-            presence: if lags { Presence::Unfit(connection, Unfit::Declined) } else { here },
+            presence: if lags { Presence::Unfit(connection, Unfit::Behind) } else { here },
             received: 0,
             resumes: Resumes::default(),
             welcomed: at.1,
@@ -331,11 +342,12 @@ impl Call {
         self.last_joined = Joined(highest.0.saturating_add(WAITING));
         self.origin = Origin::Restored(Restored { instance, highest, removed: Some(BTreeSet::new()) });
         for held in others {
-            self.turn_out(step, held.joined);
+            // The others never heard of it.
+            self.close_out(step, held.joined);
         }
         // Whoever was away when the newer reign began lacks its epochs, and must not lead before it has them.
         for held in ours.iter().filter(|held| held.term < term) {
-            self.sit_back(step, held.joined, Unfit::Declined);
+            self.sit_back(step, held.joined, Unfit::Behind);
         }
         if self.members.get(&lead).is_some_and(Member::is_fit) {
             self.reign = Some(Reign::new(step.now, term, lead, Last::Unknown));
@@ -347,12 +359,13 @@ impl Call {
 
     /// Somebody whose place it is not: they join afresh.
     fn turn_out(&mut self, step: &mut Step, joined: Joined) {
-        let connection = self.end(step.now, joined, LeftReason::Closed);
-        self.members.remove(&joined);
-        let Some(connection) = connection else {
-            return;
-        };
+        self.close_out(step, joined);
         self.tell_left(step, joined, LeftReason::Closed);
+    }
+
+    fn close_out(&mut self, step: &mut Step, joined: Joined) {
+        let connection = self.end(step.now, joined, LeftReason::Closed).flatten();
+        self.members.remove(&joined);
         if let Some(connection) = connection {
             step.close(connection, Code::LostSeat);
         }

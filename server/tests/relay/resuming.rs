@@ -1,7 +1,7 @@
 //! Connections that break, a relay that is started anew, a lead that hangs: the same people go on in the same seats.
 
 use conclave_shared::{
-    id::{Instance, Joined, Seat, Term},
+    id::{Instance, Joined, Role, Seat, Term},
     wire::{
         At, AwayReason, Ping, Resume, ToClient, Token, Welcome,
         code::Code,
@@ -269,6 +269,7 @@ async fn a_relay_that_is_started_anew_is_told_by_its_members_who_they_are() {
         seat: Seat(u16::try_from(joined - 1).expect("small")),
         joined: Joined(joined),
         highest: Joined(2),
+        role: Role::Member,
     };
     let relay = relay.restart().await;
 

@@ -48,6 +48,8 @@ pub(crate) struct Claim {
     card: Signed,
     proof: JoinProof,
     check: Check,
+    /// This device, leading, cannot add it; another lead may have.
+    rejected: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,17 +281,16 @@ impl Claims {
         some.into_iter().filter_map(|joined| self.check(joined).err()).collect()
     }
 
-    /// The member can never be admitted: it does not hold up those behind it.
+    /// The member can never be admitted by this device: it does not hold up those behind it.
     pub(crate) fn reject(&mut self, joined: Joined) {
-        self.unchecked.remove(&joined);
         if let Some(claim) = self.claims.get_mut(&joined) {
-            claim.check = Check::Failed;
+            claim.rejected = true;
         }
     }
 
-    /// Whether a check failed.
+    /// Whether a check failed, or this device cannot add it.
     pub(crate) fn is_rejected(&self, joined: Joined) -> bool {
-        self.claims.get(&joined).is_some_and(|claim| claim.check == Check::Failed)
+        self.claims.get(&joined).is_some_and(|claim| claim.rejected || claim.check == Check::Failed)
     }
 
     fn check(&mut self, joined: Joined) -> Result<(), SecurityEvent> {
@@ -331,5 +332,6 @@ fn claim(call: &CallName, now: Timestamp, member: MemberClaim, card: &VerifiedCa
         card: member.card,
         proof: member.proof,
         check: Check::Waiting,
+        rejected: false,
     }
 }

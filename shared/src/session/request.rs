@@ -25,7 +25,7 @@ use crate::{
     time::Timestamp,
     wire::{
         Olm, OlmMessage, encode,
-        sealed::{Grant, KeyRequest, OLM_HEADER, OlmContext, OlmType, Regrant, SecretBlob},
+        sealed::{Added, Grant, KeyRequest, OLM_HEADER, OlmContext, OlmType, Regrant, SecretBlob},
     },
 };
 use zeroize::Zeroizing;
@@ -288,8 +288,10 @@ impl Call {
         let roster = if members.is_empty() {
             Roster::of(self.claims.committed())?
         } else {
-            let entries = members.iter().map(|added| self.claims.admit(added)).collect::<Result<Vec<_>, _>>()?;
-            Roster::of(entries)?
+            // Whoever is in already is known, also when the relay says that a later commit took them out.
+            let known = |added: &Added| group.roster.get(added.joined).filter(|entry| entry.added == *added).cloned();
+            let entry = |added| known(added).map_or_else(|| self.claims.admit(added), Ok);
+            Roster::of(members.iter().map(entry).collect::<Result<Vec<_>, _>>()?)?
         };
         if roster.hash() != grant.roster {
             return Err(RosterError::Hash.into());

@@ -172,13 +172,10 @@ impl World {
     pub(super) fn excused(&self, event: &SecurityEvent) -> bool {
         let silence = matches!(event, SecurityEvent::LeadSilent { .. } | SecurityEvent::CommitStalled { .. });
         // A relay that was restarted goes by what most remember, and one may lack what they have: a newcomer whom they committed
-        // leads, or a lead that lacks it goes on from an older epoch. After two restarts, members of two lives of the call may
-        // meet there for a moment, and each finds that the other is not who it knows.
+        // leads, or a lead that lacks it goes on from an older epoch.
         let hearsay = matches!(
             event,
-            SecurityEvent::WrongLead { .. }
-                | SecurityEvent::Rewritten { .. }
-                | SecurityEvent::CommitRefused { reason: CommitError::Transcript, .. }
+            SecurityEvent::WrongLead { .. } | SecurityEvent::CommitRefused { reason: CommitError::Transcript, .. }
         );
         hearsay && self.faults.is_restarting(self.now) || silence && self.faults.any(self.now)
     }

@@ -134,7 +134,7 @@ impl World {
     fn relay_sends(&mut self, to: PeerId, text: &Arc<str>) {
         let message = decode::<ToClient>(text, limits::COMMIT_LENGTH).expect("the relay's own message");
         self.follow_life(to, &message);
-        let observed = self.model.observe(self.now, &message);
+        let observed = self.model.observe(self.now, to, &message);
         self.check(observed);
         if matches!(message, ToClient::Commit(_) | ToClient::Body(_)) {
             self.show_ghosts(text);

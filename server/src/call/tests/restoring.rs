@@ -179,8 +179,8 @@ fn most_of_them_decide_what_the_call_is() {
     room.pass_silently(SETTLE);
     assert_eq!(room.closed, BTreeMap::from([(5, Code::LostSeat)]));
     let inbox = room.take(2);
-    assert_eq!(names(&inbox), ["left", "lead"]);
-    assert_eq!(lead(&inbox[1]), (3, 1, false));
+    assert_eq!(names(&inbox), ["lead"]);
+    assert_eq!(lead(&inbox[0]), (3, 1, false));
     assert_eq!(names(&room.take(5)), ["error"], "nothing of a call that is not its own");
     assert_eq!(room.member(6).joined, Joined(1010), "its numbers do not count");
 
@@ -223,7 +223,40 @@ fn who_was_away_when_the_reign_began_does_not_lead_before_it_has_the_epochs_of_i
     room.say(4, Decline { term: Term(6) });
     room.forget();
     room.brings(5, 5, Held { term: Term(3), ..held(5) });
-    assert_eq!(names(&room.take(3)), ["joined"], "nobody leads, and who comes late lacks as much");
+    assert_eq!(names(&room.take(3)), ["joined", "back", "lead"], "nobody else is left who could lead");
+}
+
+#[test]
+fn who_lacks_the_newer_reign_leads_when_nobody_of_it_comes_back() {
+    let mut room = Room::new();
+    room.brings(2, 2, Held { term: Term(2), lead: Joined(2), ..held(2) });
+    room.restored(&[3]);
+    room.close(3);
+    room.pass_silently(SETTLE);
+    assert_eq!(names(&room.take(2)).last(), Some(&"away"), "it may yet come back");
+    room.pass(GRACE);
+    let inbox = room.take(2);
+    assert_eq!(names(&inbox), ["left", "back", "lead"]);
+    assert_eq!(lead(&inbox[2]), (4, 2, false));
+}
+
+#[test]
+fn members_of_two_lives_hear_nothing_of_each_other_while_they_come_back() {
+    let other = |joined| Held { instance: Instance::new([9; 16]), ..held(joined) };
+    let mut room = Room::new();
+    room.restored(&[2]);
+    room.brings(5, 5, other(5));
+    assert_eq!(listed(&room.take(5)[0]), [(5, 4, true)], "strangers are not listed");
+    room.restored(&[3]);
+    assert_eq!(listed(&room.take(3)[0]), [(2, 1, true), (3, 2, true)]);
+    room.say(3, body_of(3, None, r#"{"rotate":{}}"#));
+    room.say(3, body_of(3, Some(5), r#"{"rotate":{}}"#));
+    assert_eq!(room.errors(3), [Code::UnknownMember]);
+    room.close(3);
+    assert_eq!(names(&room.take(2)), ["welcome", "joined", "body", "away"]);
+    assert_eq!(room.take(5), []);
+    room.pass_silently(SETTLE);
+    assert_eq!(names(&room.take(2)), ["lead"], "who never was there does not leave");
 }
 
 #[test]
