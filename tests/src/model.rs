@@ -83,14 +83,16 @@ impl Model {
     pub fn observe(&mut self, now: Timestamp, to: PeerId, message: &ToClient) -> Result<(), Violation> {
         if let ToClient::Welcome(welcome) = message {
             let own = welcome.members.iter().find(|member| member.joined == welcome.joined);
-            self.came(own.ok_or(Violation::Relay("a welcome without its own member"))?);
+            let own = own.ok_or(Violation::Relay("a welcome without its own member"))?;
+            self.came(own);
             self.owners.insert(welcome.joined, to);
             if self.is_new(welcome.at) {
                 self.seen = Some(welcome.at);
             }
             // Who went or was committed while nobody else was there to be told.
             // Until it is clear whose call it is, members of one life of it are not told of those of another.
-            let told = |joined: &Joined| !self.restarted || welcome.members.iter().any(|claim| claim.joined == *joined);
+            let apart = self.restarted && self.brought && own.committed;
+            let told = |joined: &Joined| !apart || welcome.members.iter().any(|claim| claim.joined == *joined);
             for (joined, member) in self.members.iter_mut().filter(|(joined, _)| told(joined)) {
                 let claim = welcome.members.iter().find(|claim| claim.joined == *joined);
                 member.away = claim.is_some_and(|claim| claim.away.is_some());

@@ -87,9 +87,10 @@ impl Call {
         let Some(member) = self.members.get_mut(&joined) else {
             return;
         };
-        if let Presence::Here(connection) = member.presence {
-            member.presence = Presence::Unfit(connection, why);
-        }
+        let Presence::Here(connection) = member.presence else {
+            return;
+        };
+        member.presence = Presence::Unfit(connection, why);
         self.dethrone(joined);
         self.tell_away(step, joined, why.reason());
     }

@@ -48,6 +48,9 @@ pub const REMOVED: usize = 4 * conclave_shared::limits::MEMBERS;
 /// Numbers that are left out above the highest that was committed: those who had joined and were not committed yet when
 /// the relay was lost, a full call of them. A lead may still add them in the commit that was under way.
 const WAITING: u64 = conclave_shared::limits::MEMBERS as u64;
+/// Terms beyond that of most members which some of them are believed to have heard of: leads that changed while the relay was
+/// about to go.
+const UNHEARD_TERMS: u32 = 8;
 /// Committed members from which a call that has begun here does not give way any more to one that is brought back:
 /// one may be alone because it was quicker, two have found each other.
 const BEGUN: usize = 2;
@@ -331,13 +334,13 @@ impl Call {
         let Origin::Settling { held, .. } = std::mem::replace(&mut self.origin, Origin::Anew) else {
             return;
         };
-        let here = |joined: &Joined| self.members.get(joined).is_some_and(Member::is_present);
-        let held: BTreeMap<Joined, Held> = held.into_iter().filter(|(joined, _)| here(joined)).collect();
-        let Some((instance, term, lead)) = held_by_most(&held) else {
+        let here = |held: &Held| self.members.get(&held.joined).is_some_and(Member::is_present);
+        let present: BTreeMap<Joined, Held> =
+            held.iter().filter(|(_, held)| here(held)).map(|(joined, held)| (*joined, *held)).collect();
+        let Some((instance, term, lead)) = held_by_most(&present) else {
             return;
         };
         let (ours, others): (Vec<Held>, Vec<Held>) = held.into_values().partition(|held| held.instance == instance);
-        self.last_term = term;
         let highest = ours.iter().map(|held| held.highest.max(held.joined)).max().unwrap_or(self.last_joined);
         self.last_joined = Joined(highest.0.saturating_add(WAITING));
         self.origin = Origin::Restored(Restored { instance, highest, removed: Some(BTreeSet::new()) });
@@ -345,14 +348,24 @@ impl Call {
             // The others never heard of it.
             self.close_out(step, held.joined);
         }
+        self.take_up(step, &ours, (term, lead));
+    }
+
+    /// The reign goes on if its lead is here; if not, a newer one begins.
+    fn take_up(&mut self, step: &mut Step, ours: &[Held], (term, lead): (Term, Joined)) {
         // Whoever was away when the newer reign began lacks its epochs, and must not lead before it has them.
         for held in ours.iter().filter(|held| held.term < term) {
             self.sit_back(step, held.joined, Unfit::Behind);
         }
         if self.members.get(&lead).is_some_and(Member::is_fit) {
+            self.last_term = term;
             self.reign = Some(Reign::new(step.now, term, lead, Last::Unknown));
             let at = self.next_at();
             self.tell_all(step, &Lead { at, term, joined: lead, genesis: false }.into());
+        } else {
+            // Above every term that somebody may have heard of; one that lies moves it by little.
+            let heard = ours.iter().map(|held| held.term).max().unwrap_or(term);
+            self.last_term = heard.min(Term(term.0.saturating_add(UNHEARD_TERMS)));
         }
         self.ensure_lead(step);
     }

@@ -24,8 +24,9 @@ use crate::{
 
 /// The relay does not hold the seat any more: the device joins afresh.
 const LOST: EndReason = EndReason::Closed(Code::LostSeat);
-/// Order numbers beyond the committed ones that a relay is believed to have given out.
-const MADE_UP: u64 = limits::MEMBERS as u64;
+/// Order numbers beyond the committed ones that a relay is believed to have given out: each restart leaves out a full call of
+/// them, and several may follow each other before anybody new is committed.
+const MADE_UP: u64 = 8 * limits::MEMBERS as u64;
 
 /// Answers the challenge of a new connection with the seat that the device has.
 pub(super) fn answer(
@@ -67,7 +68,7 @@ fn restore(
     let (card, proof) = call.claims.get(call.me.joined).ok_or(LOST)?.signed();
     let (card, proof) = (card.clone(), proof.clone());
     // Numbers of those whom nobody committed are taken as well: everybody knows a device by them. No relay makes up more
-    // than a call has room for.
+    // than a few restarts leave out.
     let committed = group.roster.highest().unwrap_or(call.me.joined);
     let announced = call.claims.highest().unwrap_or(committed).min(Joined(committed.0.saturating_add(MADE_UP)));
     let highest = committed.max(announced);

@@ -189,8 +189,15 @@ fn most_of_them_decide_what_the_call_is() {
     room.brings(5, 5, ahead);
     room.restored(&[2, 3]);
     room.pass_silently(SETTLE);
-    assert_eq!(lead(room.take(2).last().expect("a lead")), (4, 2, false), "a higher term of one counts for one");
+    assert_eq!(lead(room.take(2).last().expect("a lead")), (5, 2, false), "terms go on above what any has heard of");
     assert!(room.closed.is_empty(), "and it is in the same call");
+
+    let far_ahead = Held { term: Term(400), ..ahead };
+    let mut room = Room::new();
+    room.brings(5, 5, far_ahead);
+    room.restored(&[2, 3]);
+    room.pass_silently(SETTLE);
+    assert_eq!(lead(room.take(2).last().expect("a lead")), (12, 2, false), "within reason");
 
     let mut room = Room::new();
     room.brings(5, 5, Held { instance: Instance::new([9; 16]), ..held(5) });
