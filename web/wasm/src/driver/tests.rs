@@ -254,5 +254,5 @@ fn held_frames_come_back_under_their_ticket_and_wake_the_page() {
     assert_eq!(driver.open(NOW, Seat(4), OPUS, &sealed, u32::MAX), Some(Opened::Held));
     let due = NOW + limits::HELD_FRAME_TIME;
     assert!(driver.next_timeout().is_some_and(|time| time <= due));
-    assert_eq!(driver.release(due), vec![(u32::MAX, None)]);
+    assert_eq!(driver.release(due), vec![(u32::MAX, Err(OpenError::TimedOut))]);
 }
