@@ -67,9 +67,10 @@ impl Call {
         if group.trail.next_alive > ctx.now {
             return Ok(());
         }
+        let split = group.trail.shows(ctx.now, group.epoch);
         group.trail.next_alive = ctx.now + ctx.config.alive;
         let newcomer = ctx.now.since(group.trail.newcomer()) <= NEWCOMER;
-        let to_all = newcomer || group.roster.len() <= limits::ALIVE_TO_ALL;
+        let to_all = newcomer || split || group.roster.len() <= limits::ALIVE_TO_ALL;
         let (epoch, transcript, beat) = (group.epoch, group.transcript, self.lease.newest());
         let signed = self.sign(ctx, epoch, (!to_all).then_some(lead), &Alive { transcript, beat }.into())?;
         ctx.send(signed);
@@ -151,6 +152,7 @@ impl Call {
         let leads = (term, lead) == (epoch.term(), from);
         if !leads {
             ctx.alarm(SecurityEvent::CommitByOther { from, epoch });
+            self.show(ctx.now);
         }
         leads
     }
@@ -187,9 +189,19 @@ impl Call {
         let own = self.group.as_ref().and_then(|group| group.trail.past.iter().find(|(past, _)| *past == epoch));
         match own {
             Some((_, own)) if *own == transcript => self.confirm_member(ctx, from),
-            Some(_) => ctx.alarm(SecurityEvent::Fork { from, epoch }),
+            Some(_) => {
+                ctx.alarm(SecurityEvent::Fork { from, epoch });
+                self.show(ctx.now);
+            }
             // An epoch that this device does not hold, or held too long ago: nothing to compare with.
             None => {}
+        }
+    }
+
+    /// Somebody follows another history: theirs see this device at once.
+    fn show(&mut self, now: Timestamp) {
+        if let Some(group) = &mut self.group {
+            group.trail.show(now, group.epoch);
         }
     }
 

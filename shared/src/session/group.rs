@@ -54,6 +54,8 @@ pub(super) struct Trail {
     newest: (Option<Joined>, Timestamp),
     /// When this device shows the next time that it is there.
     pub(super) next_alive: Timestamp,
+    /// The newest epoch in which it showed that at once and to all, because somebody spoke of another history.
+    shown: Option<Epoch>,
 }
 
 impl Trail {
@@ -66,12 +68,26 @@ impl Trail {
             past: VecDeque::new(),
             newest: (None, ctx.now),
             next_alive: first_alive(ctx.now, me, ctx.config.alive),
+            shown: None,
         }
     }
 
     /// When somebody last came in.
     pub(super) fn newcomer(&self) -> Timestamp {
         self.newest.1
+    }
+
+    /// The call is split: those of the other half find that out as soon as they see this device. Once in an epoch, so that
+    /// nobody can make it talk.
+    pub(super) fn show(&mut self, now: Timestamp, epoch: Epoch) {
+        if self.shown != Some(epoch) {
+            (self.shown, self.next_alive) = (Some(epoch), now);
+        }
+    }
+
+    /// Whether the next sign of life is for all, whatever the size of the call.
+    pub(super) fn shows(&self, now: Timestamp, epoch: Epoch) -> bool {
+        self.shown == Some(epoch) && self.next_alive == now
     }
 
     fn go_on(&mut self, now: Timestamp, epoch: Epoch, transcript: Transcript, roster: &Roster) {

@@ -133,7 +133,7 @@ fn a12_two_leads_at_once() {
 
 /// A13. The relay lets two halves of a call follow different leads of the same term, and brings them together again. ->
 /// The halves never share a key; `commit_by_other` with the first beat that crosses, `fork` with the first sign of life
-/// of a member (within 10 s).
+/// of a member (within 5 s).
 #[test]
 fn a13_a_fork_and_its_merge() {
     let mut call = RELAY.call_of(5);
@@ -162,7 +162,7 @@ fn a13_a_fork_and_its_merge() {
 
     parted.set(false);
     let since = call.now;
-    call.advance(10_500);
+    call.advance(SOON);
     let by_other =
         |event: &Event| matches!(event, Event::Security(SecurityEvent::CommitByOther { from: Joined(3), .. }));
     for index in [1, 3] {
