@@ -34,6 +34,9 @@ impl Call {
         if let Some(reign) = &mut self.reign {
             reign.last = Last::Count(epoch.count());
         }
+        if !add.is_empty() {
+            self.origin.added();
+        }
         for joined in &add {
             if let Some(member) = self.members.get_mut(joined) {
                 member.committed = true;

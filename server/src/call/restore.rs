@@ -78,7 +78,7 @@ pub(super) struct Restored {
     instance: Instance,
     /// The highest order number that was taken when the relay was lost.
     highest: Joined,
-    /// Who of those was removed since; absent once these were too many.
+    /// Who of those was removed since; absent once these were too many, or nobody can be missing any more.
     removed: Option<BTreeSet<Joined>>,
 }
 
@@ -124,6 +124,14 @@ impl Origin {
             if removed.len() > REMOVED {
                 restored.removed = None;
             }
+        }
+    }
+
+    /// A commit added somebody. A lead does so only while nobody of its roster is missing: whoever comes now is not in it, and
+    /// newcomers that were told so would count another roster.
+    pub(super) fn added(&mut self) {
+        if let Self::Restored(restored) = self {
+            restored.removed = None;
         }
     }
 

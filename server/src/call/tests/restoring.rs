@@ -363,6 +363,20 @@ fn late_ones_come_back_to_a_call_that_has_settled() {
 }
 
 #[test]
+fn once_somebody_was_added_nobody_can_be_missing() {
+    let mut room = Room::new();
+    room.restored(&[1, 2]);
+    room.pass(SETTLE);
+    let joiner = room.member(5);
+    room.commit(1, (3, 0), &[], &[4]);
+    room.restored(&[3]);
+    assert_eq!(names(&room.take(3)), ["welcome"]);
+    room.commit(1, (3, 1), &[joiner.joined.0], &[]);
+    room.restored(&[6]);
+    assert_eq!(room.errors(6), [Code::LostSeat]);
+}
+
+#[test]
 fn a_relay_that_is_up_for_long_takes_no_seat_on_anybodys_word() {
     let mut room = Room::new();
     room.now = Timestamp::ZERO + RESTORE_UNTIL;
