@@ -313,6 +313,7 @@ impl Live {
             | OpenError::TooOld => &mut self.stats.dropped,
         };
         *count += 1;
+        tracing::debug!(member = %self.stream.member, format = ?self.stream.format, %error, "a frame is dropped");
         self.lose();
     }
 

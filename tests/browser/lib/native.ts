@@ -24,6 +24,11 @@ export interface Stream {
   readonly dropped: number;
 }
 
+/** Why frames were dropped, as the program logs it. */
+export function drops(native: Program): string[] {
+  return native.lines.filter((line) => line.includes('a frame is dropped'));
+}
+
 /** The last report of each stream. */
 export function streams(native: Program): Stream[] {
   const last = new Map<string, Stream>();

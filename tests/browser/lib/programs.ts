@@ -116,7 +116,7 @@ export class Relay {
 
   async #native(command: 'lead' | 'join', call: string, ...more: readonly string[]): Promise<Program> {
     const args = [command, '--url', this.url.replace('http', 'ws'), '--call', call, '--json', ...more];
-    const program = new Program('conclave', args, { CONCLAVE_SECRET: this.secret });
+    const program = new Program('conclave', args, { CONCLAVE_SECRET: this.secret, CONCLAVE_LOG: 'warn,rtc=error,webrtc=error,conclave_client::media=debug' });
     await program.line(/"epoch":\{/);
     return program;
   }
