@@ -72,7 +72,7 @@ impl Model {
             // Whoever had begun a call of their own at the new relay gives way.
             self.members.clear();
             self.owners.clear();
-            (self.lead, self.restarted) = (None, true);
+            (self.lead, self.newest, self.restarted) = (None, None, true);
         }
     }
 

@@ -3,7 +3,7 @@
 use conclave_server::call::ConnectionId;
 use conclave_shared::{
     frame::Frames,
-    id::{Epoch, Joined, Role, Seat, UserName},
+    id::{Epoch, Fingerprint, Joined, Role, Seat, UserName},
     identity::device::DevicePickle,
     session::{
         Session,
@@ -38,6 +38,8 @@ pub struct Sealed {
     pub life: u64,
     /// Under which epoch.
     pub epoch: Epoch,
+    /// What the key of that looks like.
+    pub fingerprint: Fingerprint,
     /// What was sealed.
     pub plain: Vec<u8>,
     /// The sealed frame.
@@ -93,8 +95,14 @@ impl Peer {
     }
 
     /// The epochs that this peer was given, in order.
-    pub fn epochs(&self) -> impl Iterator<Item = &EpochInfo> {
+    pub fn epochs(&self) -> impl DoubleEndedIterator<Item = &EpochInfo> {
         self.events.iter().filter_map(|(_, event)| if let Event::Epoch(info) = event { Some(info) } else { None })
+    }
+
+    /// What the key of an epoch that this peer was given looks like.
+    #[must_use]
+    pub fn fingerprint(&self, epoch: Epoch) -> Option<Fingerprint> {
+        self.epochs().rfind(|info| info.epoch == epoch).map(|info| info.fingerprint)
     }
 
     /// The newest epoch that this peer was given.

@@ -139,6 +139,9 @@ impl Call {
         }
         self.lease.beat(ctx.now, beat.at);
         self.compare(ctx, from, epoch, beat.transcript);
+        if self.group.as_ref().is_some_and(|group| (group.epoch, group.transcript) == (epoch, beat.transcript)) {
+            self.unsure = false;
+        }
         self.heard_of(ctx, epoch);
     }
 

@@ -104,6 +104,8 @@ pub(super) struct Call {
     pub(super) wanting: Option<Wanting>,
     /// The seat was brought to a relay that has named no lead since.
     pub(super) awaits_lead: bool,
+    /// A relay that was restarted took this seat, and nothing since has shown that no epoch was missed.
+    pub(super) unsure: bool,
     /// The term whose lead spoke last of an epoch that this device lacked.
     pub(super) spoken_in: Option<Term>,
     /// The newest requests, oldest first.
@@ -179,6 +181,7 @@ impl Call {
             left: BTreeMap::new(),
             wanting: None,
             awaits_lead: false,
+            unsure: false,
             spoken_in: None,
             asked: VecDeque::new(),
             told: BTreeMap::new(),
@@ -394,6 +397,18 @@ impl Call {
         self.olm.retain(|join| keep.contains(join));
     }
 
+    /// A lead hears of somebody who is here, and whom the relay names as committed or not.
+    pub(super) fn arrived(&mut self, ctx: &Ctx<'_>, joined: Joined, named: bool) {
+        let (Some(reign), Some(claim)) = (&mut self.reign, self.claims.get(joined)) else { return };
+        let keyless = !self.olm.is_open(claim.added.join);
+        reign.replace(joined, &claim.info.ed25519);
+        reign.arrive(joined, ctx.now + ctx.config.claim, keyless);
+        if named && !reign.tip.roster.contains(joined) {
+            // It holds a seat and no place in the roster: the next commit tells the relay, and it joins afresh.
+            reign.request_rotation();
+        }
+    }
+
     fn on_joined(&mut self, ctx: &mut Ctx<'_>, member: MemberClaim) {
         if member.joined == self.me.joined {
             return;
@@ -403,15 +418,7 @@ impl Call {
         match self.claims.insert(ctx.now, MemberClaim { present: true, ..member }, committed) {
             Ok(claim) => {
                 let (joined, info) = (claim.added.joined, Arc::clone(&claim.info));
-                if let Some(reign) = &mut self.reign {
-                    let keyless = !self.olm.is_open(claim.added.join);
-                    reign.replace(joined, &info.ed25519);
-                    reign.arrive(joined, ctx.now + ctx.config.claim, keyless);
-                    if named && !reign.tip.roster.contains(joined) {
-                        // It holds a seat and no place in the roster: the next commit tells the relay, and it joins afresh.
-                        reign.request_rotation();
-                    }
-                }
+                self.arrived(ctx, joined, named);
                 match known {
                     None => ctx.event(Event::MemberArrived(info)),
                     Some(true) => ctx.event(Event::MemberBack(joined)),

@@ -352,12 +352,12 @@ fn check_hash(roster: &Roster, body: &CommitBody) -> Result<(), CommitError> {
 }
 
 /// Whether a refusal may come of an epoch that never arrived, here or at a new lead: who knows that one is missing need not
-/// be told with each that follows. A relay that was killed took with it what was on its way; and the first commit of a term
-/// does not say by its number which one it follows, its lead may not know whom the missing one added, and it may be that one.
+/// be told with each that follows. A relay that was killed took with it what was on its way, newcomers' cards too; and the
+/// first commit of a term does not say by its number which one it follows, its lead may not know whom the missing one added.
 fn shows_gap(alarm: SecurityEvent, settling: bool) -> bool {
     if let SecurityEvent::CommitRefused { epoch, reason } = alarm {
-        let first = matches!(reason, CommitError::Transcript | CommitError::NoGrant | CommitError::Card(_));
-        return settling && first && epoch.count() == 0;
+        let first = matches!(reason, CommitError::Transcript | CommitError::NoGrant) && epoch.count() == 0;
+        return settling && (first || matches!(reason, CommitError::Card(_)));
     }
     let other = matches!(alarm, SecurityEvent::CommitByOther { .. });
     settling && other || matches!(alarm, SecurityEvent::EpochOutOfOrder { .. })

@@ -135,7 +135,7 @@ impl Call {
     /// The newest epoch is here: nothing is wanted any more.
     pub(super) fn found(&mut self, ctx: &mut Ctx<'_>) {
         self.lease.catch_up();
-        self.out_of_step = false;
+        (self.out_of_step, self.unsure) = (false, false);
         if self.wanting.take().is_some_and(|wanting| wanting.cause.is_some()) && self.told_missing {
             self.told_missing = false;
             ctx.event(Event::KeyFound);

@@ -123,11 +123,15 @@ impl Call {
         self.settled_at = Some(ctx.now);
         self.up_since = ctx.now;
         let mut listed = BTreeSet::new();
+        let mut newcomers = Vec::new();
         for member in welcome.members {
-            let joined = member.joined;
+            let (joined, waits) = (member.joined, member.present && !member.committed);
             let committed = self.group.as_ref().is_some_and(|group| group.roster.contains(joined));
             match self.claims.insert(ctx.now, member, committed) {
-                Ok(_) => drop(listed.insert(joined)),
+                Ok(_) => {
+                    listed.insert(joined);
+                    newcomers.extend(waits.then_some(joined));
+                }
                 // Somebody in another's place: the roster stands, whatever the relay was told.
                 Err(event) => ctx.alarm(event),
             }
@@ -136,6 +140,8 @@ impl Call {
         self.claims.relist(ctx.now, &listed);
         ctx.event(Event::Link(Link::Up));
         self.await_absent(ctx.now + ctx.config.absent, ctx.now, &listed);
+        newcomers.into_iter().for_each(|joined| self.arrived(ctx, joined, false));
+        self.unsure = true;
         self.awaits_lead = welcome.lead.is_none();
         match welcome.lead {
             Some(named) if Some(named) != self.lead => Err(EndReason::OutOfStep),
@@ -166,7 +172,7 @@ impl Call {
 
     /// A relay that was restarted has just taken this seat, or has not named a lead since: it may be slow, or stand still.
     pub(super) fn is_settling(&self, ctx: &Ctx<'_>) -> bool {
-        self.awaits_lead || self.settled_at.is_some_and(|since| ctx.now.since(since) < ctx.config.absent)
+        self.awaits_lead || self.unsure || self.settled_at.is_some_and(|since| ctx.now.since(since) < ctx.config.absent)
     }
 
     /// The relay has taken up the reign again: what it may not have passed on is sent once more.

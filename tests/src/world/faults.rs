@@ -29,6 +29,8 @@ pub(super) struct Faults {
     pub(super) frozen_until: Timestamp,
     /// No relay listens until then.
     pub(super) down_until: Timestamp,
+    /// Until when a restart may show: a relay that freezes meanwhile takes that much longer.
+    restart_shows_until: Timestamp,
     /// The newest fault, and when everything may be expected to be in order again.
     last: Option<Timestamp>,
     settled_at: Timestamp,
@@ -42,7 +44,7 @@ impl Faults {
 
     /// Whether a restarted relay may not have everybody back yet.
     pub(super) fn is_restarting(&self, now: Timestamp) -> bool {
-        self.down_until > Timestamp::ZERO && now < self.down_until + RESTART
+        now < self.restart_shows_until
     }
 
     /// Whether a relay was lost since then.
@@ -87,6 +89,9 @@ impl World {
     pub fn freeze_relay(&mut self, time: Duration) {
         self.fault(time);
         self.faults.frozen_until = self.faults.frozen_until.max(self.now + time);
+        if self.faults.is_restarting(self.now) {
+            self.faults.restart_shows_until = self.faults.restart_shows_until + time;
+        }
         // What is held up for longer than a key lives cannot be read any more.
         self.checker.lose_messages();
     }
@@ -95,6 +100,7 @@ impl World {
     pub fn restart_relay(&mut self, time: Duration) {
         self.fault(time);
         self.faults.down_until = self.now + time;
+        self.faults.restart_shows_until = self.now + time + RESTART;
         self.faults.frozen_until = self.now;
         self.model.restart();
         self.checker.lose_messages();
@@ -175,7 +181,8 @@ impl World {
         // leads, or a lead that lacks it goes on from an older epoch.
         let hearsay = matches!(
             event,
-            SecurityEvent::WrongLead { .. } | SecurityEvent::CommitRefused { reason: CommitError::Transcript, .. }
+            SecurityEvent::WrongLead { .. }
+                | SecurityEvent::CommitRefused { reason: CommitError::Transcript | CommitError::Card(_), .. }
         );
         hearsay && self.faults.is_restarting(self.now) || silence && self.faults.any(self.now)
     }

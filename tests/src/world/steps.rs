@@ -304,7 +304,8 @@ impl World {
         }
         let plain = [number.to_be_bytes().as_slice(), b"a frame of sound"].concat();
         let Ok(bytes) = peer.frames.seal(Codec::Opus, &plain) else { return };
-        let frame = Arc::new(Sealed { from: id, seat, life: peer.life, epoch, plain, bytes });
+        let Some(fingerprint) = peer.fingerprint(epoch) else { return };
+        let frame = Arc::new(Sealed { from: id, seat, life: peer.life, epoch, fingerprint, plain, bytes });
         self.trace.add(self.now, "frame", id.0, &frame.bytes);
         let sealed = self.checker.sealed(&frame);
         self.check(sealed);
