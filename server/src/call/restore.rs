@@ -359,20 +359,20 @@ impl Call {
         self.take_up(step, &ours, (term, lead));
     }
 
-    /// The reign goes on if its lead is here; if not, a newer one begins.
+    /// The reign goes on if its lead is here and nobody has heard of a newer one, which has ended it; if not, another begins.
     fn take_up(&mut self, step: &mut Step, ours: &[Held], (term, lead): (Term, Joined)) {
         // Whoever was away when the newer reign began lacks its epochs, and must not lead before it has them.
         for held in ours.iter().filter(|held| held.term < term) {
             self.sit_back(step, held.joined, Unfit::Behind);
         }
-        if self.members.get(&lead).is_some_and(Member::is_fit) {
+        let heard = ours.iter().map(|held| held.term).max().unwrap_or(term);
+        if heard == term && self.members.get(&lead).is_some_and(Member::is_fit) {
             self.last_term = term;
             self.reign = Some(Reign::new(step.now, term, lead, Last::Unknown));
             let at = self.next_at();
             self.tell_all(step, &Lead { at, term, joined: lead, genesis: false }.into());
         } else {
             // Above every term that somebody may have heard of; one that lies moves it by little.
-            let heard = ours.iter().map(|held| held.term).max().unwrap_or(term);
             self.last_term = heard.min(Term(term.0.saturating_add(UNHEARD_TERMS)));
         }
         self.ensure_lead(step);

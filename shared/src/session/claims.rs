@@ -133,6 +133,14 @@ impl Claims {
         Ok(claim)
     }
 
+    /// A relay that was restarted may give a number again that nobody was committed under.
+    pub(crate) fn make_way(&mut self, member: &MemberClaim) {
+        let other = |claim: &Claim| !claim.committed && claim.proof != member.proof;
+        if self.claims.get(&member.joined).is_some_and(other) {
+            self.claims.remove(&member.joined);
+        }
+    }
+
     pub(crate) fn get(&self, joined: Joined) -> Option<&Claim> {
         self.claims.get(&joined)
     }

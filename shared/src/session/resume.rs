@@ -127,6 +127,7 @@ impl Call {
         for member in welcome.members {
             let (joined, waits) = (member.joined, member.present && !member.committed);
             let committed = self.group.as_ref().is_some_and(|group| group.roster.contains(joined));
+            self.claims.make_way(&member);
             match self.claims.insert(ctx.now, member, committed) {
                 Ok(_) => {
                     listed.insert(joined);

@@ -192,6 +192,12 @@ fn most_of_them_decide_what_the_call_is() {
     assert_eq!(lead(room.take(2).last().expect("a lead")), (5, 2, false), "terms go on above what any has heard of");
     assert!(room.closed.is_empty(), "and it is in the same call");
 
+    let mut room = Room::new();
+    room.brings(5, 5, ahead);
+    room.restored(&[1, 2]);
+    room.pass_silently(SETTLE);
+    assert_eq!(lead(room.take(2).last().expect("a lead")), (5, 1, false), "a newer reign has ended the one of most");
+
     let far_ahead = Held { term: Term(400), ..ahead };
     let mut room = Room::new();
     room.brings(5, 5, far_ahead);
