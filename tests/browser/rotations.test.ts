@@ -89,6 +89,7 @@ test.each([0, 5])(`${ROTATIONS} new keys while pictures and sound flow, with %i 
   say(`  page: ${rotating.decoded} and ${quiet.decoded} pictures decoded, ${rotating.freezes} and ${quiet.freezes} freezes, ${after.undecryptable} undecryptable, ${after.keyless} without a key in time`);
   await pause(1500);
   for (const native of natives) {
+    for (const line of drops(native)) say(`  ${line}`);
     for (const { user, format, frames_in: arrived, opened, undecryptable, duplicates, dropped } of streams(native)) {
       say(`  native, ${format} of ${user}: ${arrived} frames arrived, ${opened} opened, ${undecryptable} undecryptable, ${duplicates} duplicates, ${dropped} dropped`);
       // Whatever arrives whole is opened, also where packets are lost.
