@@ -103,6 +103,10 @@ impl Model {
                     self.gone.insert(*joined, now);
                 }
             }
+            if welcome.lead.is_none() {
+                // A lead that dropped while nobody else was there.
+                self.lead = None;
+            }
             self.dethrone();
             return Ok(());
         }
