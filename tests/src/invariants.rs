@@ -329,12 +329,12 @@ impl Checker {
     /// [`Violation::FrameLost`], [`Violation::StrayFrame`].
     pub fn opened(&self, to: &Peer, frame: &Sealed, result: Result<Vec<u8>, OpenError>) -> Result<(), Violation> {
         let (from, epoch) = (frame.from, frame.epoch);
-        // An epoch that was lost with a relay may live on at those who are not back yet, beside another of its number.
-        let held = to.fingerprint(epoch).filter(|_| frame.life == to.life);
-        let is_in = match (self.is_in(to, frame.life, epoch), held) {
-            (true, Some(held)) => held == frame.fingerprint,
-            (is_in, None) => is_in,
-            (false, Some(held)) => held == frame.fingerprint,
+        let known = self.facts.get(&(frame.life, epoch)).map(|facts| facts.fingerprint);
+        let is_in = if known == Some(frame.fingerprint) {
+            self.is_in(to, frame.life, epoch)
+        } else {
+            // It was lost with a relay, another took its number, and it lives on at those who are not back yet.
+            to.fingerprint(epoch) == Some(frame.fingerprint)
         };
         match (is_in, result) {
             (true, Ok(plain)) if plain == frame.plain => Ok(()),

@@ -182,7 +182,10 @@ impl World {
         let hearsay = matches!(
             event,
             SecurityEvent::WrongLead { .. }
-                | SecurityEvent::CommitRefused { reason: CommitError::Transcript | CommitError::Card(_), .. }
+                | SecurityEvent::CommitRefused {
+                    reason: CommitError::Transcript | CommitError::NoGrant | CommitError::Card(_),
+                    ..
+                }
         );
         hearsay && self.faults.is_restarting(self.now) || silence && self.faults.any(self.now)
     }
