@@ -5,6 +5,7 @@ import { launch, type Browser, type BrowserContext, type Page } from 'puppeteer-
 
 import { mediaAddress } from './address.ts';
 import { readCodecs, readRows, rememberConnections, sumCounts, type Counted, type Refused, type Row } from './in_page.ts';
+import { forget, remember } from './leftovers.ts';
 import { FIREFOX } from './paths.ts';
 import { until, type Relay } from './programs.ts';
 
@@ -49,6 +50,7 @@ export class FirefoxPerson {
     this.name = name;
     this.#context = context;
     this.page = page;
+    remember(this);
     page.on('pageerror', (error) => this.complaints.push(String(error)));
   }
 
@@ -95,6 +97,7 @@ export class FirefoxPerson {
 
   /** Closes the tab, as a person does. */
   async close(): Promise<void> {
+    forget(this);
     await this.page.close();
     await this.#context.close();
   }

@@ -3,6 +3,7 @@
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 
 import { readCodecs, readRows, rememberConnections, sumCounts, watchPictures, type Counted, type Refused, type Row } from './in_page.ts';
+import { forget, remember } from './leftovers.ts';
 import type { LossyNetwork } from './loss.ts';
 import { CHROMIUM } from './paths.ts';
 import { until, type Relay } from './programs.ts';
@@ -61,6 +62,7 @@ export class Person {
     this.name = name;
     this.#context = context;
     this.page = page;
+    remember(this);
     page.on('pageerror', (error) => this.complaints.push(String(error)));
     page.on('websocket', (socket) => {
       const keep = ({ payload }: { payload: string | Buffer }): number => this.wire.push(String(payload));
@@ -193,6 +195,7 @@ export class Person {
 
   /** Closes the tab, as a person does: the page gets its `pagehide`. */
   async close(): Promise<void> {
+    forget(this);
     await this.page.close({ runBeforeUnload: false });
     await this.#context.close();
   }

@@ -4,6 +4,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 
+import { remember } from './leftovers.ts';
 import { PAGE, TARGET } from './paths.ts';
 
 /** How long a program may take to stop before it is killed. */
@@ -117,6 +118,7 @@ export class Relay {
   async #native(command: 'lead' | 'join', call: string, ...more: readonly string[]): Promise<Program> {
     const args = [command, '--url', this.url.replace('http', 'ws'), '--call', call, '--json', ...more];
     const program = new Program('conclave', args, { CONCLAVE_SECRET: this.secret, CONCLAVE_LOG: 'warn,rtc=error,webrtc=error,conclave_client::media=debug' });
+    remember({ close: () => program.stop() });
     await program.line(/"epoch":\{/);
     return program;
   }
