@@ -79,12 +79,10 @@ impl Call {
         if term != reign.term || !reign.last.is_followed_by(count) {
             return Err(Refused::because(Code::OutOfOrder, &format_args!("epoch {}", commit.epoch)));
         }
-        if self.origin.is_restored() {
-            // A roster holds members that have not come back.
-            return Ok(());
-        }
+        // A roster may hold members of before a restart that have not come back.
+        let known = |joined: &Joined| self.members.contains_key(joined) || self.origin.is_of_before(*joined);
         let mut named = commit.add.iter().chain(&commit.remove);
-        named.find(|joined| !self.members.contains_key(joined)).map_or(Ok(()), |joined| {
+        named.find(|joined| !known(joined)).map_or(Ok(()), |joined| {
             // Its lead knows by this code that the commit as a whole is refused.
             Err(Refused::because(Code::OutOfOrder, &format_args!("member {joined} is not in the call")))
         })

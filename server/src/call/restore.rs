@@ -107,6 +107,11 @@ impl Origin {
         matches!(self, Self::Restored(_))
     }
 
+    /// Whether another relay, before a restart, gave out this number.
+    pub(super) fn is_of_before(&self, joined: Joined) -> bool {
+        matches!(self, Self::Restored(restored) if joined <= restored.highest)
+    }
+
     /// The relay was stopped, and nobody could come back.
     pub(super) fn thaw(&mut self, now: Timestamp) {
         if let Self::Settling { until, .. } = self {
