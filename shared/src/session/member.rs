@@ -40,7 +40,8 @@ impl Call {
     pub(super) fn on_commit(&mut self, ctx: &mut Ctx<'_>, event: Committed) -> Result<(), EndReason> {
         let epoch = event.epoch;
         let settling = self.is_settling(ctx);
-        let behind = (self.lease.is_behind() || settling) && self.epoch() < Some(epoch);
+        let unsure = settling || self.unsure;
+        let behind = (self.lease.is_behind() || unsure) && self.epoch() < Some(epoch);
         let lawful = may_commit(self.lead, event.from, epoch);
         let result = if self.group.is_some() || event.from == self.me.joined {
             let removed = lawful && event.remove.contains(&self.me.joined);
@@ -65,7 +66,7 @@ impl Call {
             return Err(if lost { EndReason::Closed(Code::LostSeat) } else { EndReason::Removed });
         }
         if let Err(alarm) = result
-            && !(behind && shows_gap(alarm, settling))
+            && !(behind && shows_gap(alarm, settling, unsure))
         {
             ctx.alarm(alarm);
         }
@@ -97,7 +98,7 @@ impl Call {
         }
         let Some(group) = &mut self.group else { return Ok(()) };
         let current = group.epoch;
-        if epoch <= current && self.is_settling(ctx) {
+        if epoch <= current && (self.unsure || self.is_settling(ctx)) {
             // After a restart of the relay the lead sends again what some have got already.
             return Ok(());
         }
@@ -354,10 +355,10 @@ fn check_hash(roster: &Roster, body: &CommitBody) -> Result<(), CommitError> {
 /// Whether a refusal may come of an epoch that never arrived, here or at a new lead: who knows that one is missing need not
 /// be told with each that follows. A relay that was killed took with it what was on its way, newcomers' cards too; and the
 /// first commit of a term does not say by its number which one it follows, its lead may not know whom the missing one added.
-fn shows_gap(alarm: SecurityEvent, settling: bool) -> bool {
+fn shows_gap(alarm: SecurityEvent, settling: bool, unsure: bool) -> bool {
     if let SecurityEvent::CommitRefused { epoch, reason } = alarm {
         let first = matches!(reason, CommitError::Transcript | CommitError::NoGrant) && epoch.count() == 0;
-        return settling && (first || matches!(reason, CommitError::Card(_)));
+        return unsure && (first || matches!(reason, CommitError::Card(_)));
     }
     let other = matches!(alarm, SecurityEvent::CommitByOther { .. });
     settling && other || matches!(alarm, SecurityEvent::EpochOutOfOrder { .. })

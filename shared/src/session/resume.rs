@@ -173,7 +173,7 @@ impl Call {
 
     /// A relay that was restarted has just taken this seat, or has not named a lead since: it may be slow, or stand still.
     pub(super) fn is_settling(&self, ctx: &Ctx<'_>) -> bool {
-        self.awaits_lead || self.unsure || self.settled_at.is_some_and(|since| ctx.now.since(since) < ctx.config.absent)
+        self.awaits_lead || self.settled_at.is_some_and(|since| ctx.now.since(since) < ctx.config.absent)
     }
 
     /// The relay has taken up the reign again: what it may not have passed on is sent once more.
