@@ -37,7 +37,7 @@ use conclave_shared::{
     id::{CallName, Joined, Sequence, Term},
     time::Timestamp,
     wire::{
-        Ack, Acked, BodyFrom, Decline, Keys, LeftReason, Olm, OlmFrom, Pong, Suspect, ToRelay,
+        Ack, Acked, BodyFrom, Decline, Keys, LeftReason, Olm, OlmFrom, Ping, Pong, Suspect, ToRelay,
         code::{Code, Retry},
         sealed::Content,
         signed::{Body, Signed, keys_bytes, verify},
@@ -147,8 +147,8 @@ impl Call {
             ToRelay::Ack(ack) => self.ack(step, joined, ack),
             ToRelay::Olm(olm) => self.olm(step, joined, olm),
             ToRelay::Body(signed) => self.body(step, joined, signed),
-            ToRelay::Ping(_) => {
-                step.send(connection, &Pong {}.into());
+            ToRelay::Ping(Ping { n }) => {
+                step.send(connection, &Pong { n }.into());
                 Ok(())
             }
             ToRelay::Decline(Decline { term }) => {

@@ -13,7 +13,10 @@ use conclave_shared::{
         input::{Command, Input},
         output::{EndReason, Event, KeyMissing, PauseReason},
     },
-    wire::{BodyFrom, Challenge, MemberJoined, Resumed, ToClient, ToRelay, code::Code, sealed::Content, signed::Body},
+    wire::{
+        BodyFrom, Challenge, MemberJoined, Ping, Pong, Resumed, ToClient, ToRelay, code::Code, sealed::Content,
+        signed::Body,
+    },
 };
 use plain::World;
 use std::{cell::Cell, rc::Rc};
@@ -167,6 +170,25 @@ fn a_lead_that_falls_silent_is_suspected_by_everybody_once() {
     world.advance(20_000);
     let suspects: Vec<_> = world.said.iter().filter(|(_, said)| matches!(said, ToRelay::Suspect(_))).collect();
     assert_eq!(suspects.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn who_leads_next_waits_for_keys_however_late_its_pings_of_before_are_answered() {
+    let mut world = call_of(4);
+    world.tamper = Box::new(|index, message| match (index, &message) {
+        (1, ToClient::Pong(Pong { n: 0 })) => vec![],
+        (1, ToClient::Lead(_)) => vec![message, Pong { n: 0 }.into()],
+        _ => vec![message],
+    });
+    world.advance(3_500);
+    assert!(!world.said.iter().any(|(index, said)| *index == 1 && matches!(said, ToRelay::Ping(_))), "the lead beats");
+    world.muted.insert(0);
+    world.advance(4_500);
+    assert!(world.said.iter().any(|(index, said)| *index == 1 && matches!(said, ToRelay::Ping(Ping { n: 0 }))));
+    world.cut(0);
+    world.advance(100);
+    assert_eq!(world.members[1].session.members().len(), 3);
+    world.assert_agreement();
 }
 
 #[test]

@@ -127,6 +127,12 @@ pub enum Violation {
         /// What.
         event: SecurityEvent,
     },
+    /// Somebody whose own connection was in order all the while lost their seat.
+    #[error("{peer:?} lost its seat although nothing was wrong with it")]
+    Unseated {
+        /// Who.
+        peer: PeerId,
+    },
     /// A member did not open a frame of an epoch that it is in.
     #[error("{to:?} did not open a frame of {from:?} in epoch {epoch}: {error}")]
     FrameLost {

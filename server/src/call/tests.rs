@@ -74,7 +74,7 @@ impl Room {
         while self.now < until {
             self.pass_silently(until.since(self.now).min(Duration::from_secs(1)));
             if let Some(lead) = self.call.lead_connection() {
-                self.say(lead.0, Ping {});
+                self.say(lead.0, Ping { n: 0 });
                 let pong = self.inbox.get_mut(&lead.0).and_then(Vec::pop);
                 assert!(matches!(pong, Some(ToClient::Pong(_))));
             }

@@ -182,7 +182,7 @@ async fn the_first_message_is_a_join_this_version_speaks() {
     let relay = Relay::start().await;
     for (first, code) in [
         (r#"{"claim":{"of":[]}}"#, Code::JoinFirst),
-        (r#"{"ping":{}}"#, Code::JoinFirst),
+        (r#"{"ping":{"n":1}}"#, Code::JoinFirst),
         (r#"{"resume":{}}"#, Code::Malformed),
         (r#"{"resume":{"version":7,"new":"fields"}}"#, Code::Version),
         (r#"{"join":{}}"#, Code::Malformed),

@@ -71,7 +71,7 @@ async fn whoever_resumes_has_lost_nothing_and_hears_nothing_twice() {
             n += 1;
             pair.lead.send(&body(n, None).into()).await;
         }
-        pair.lead.send(&Ping {}.into()).await;
+        pair.lead.send(&Ping { n: 0 }.into()).await;
         pair.lead.until(|message| matches!(message, ToClient::Pong(_))).await;
         third = seated.resume(&relay).await;
         assert!(matches!(third.recv().await, ToClient::Resumed(resumed) if resumed.received == 0));
@@ -104,7 +104,7 @@ async fn a_long_absence_in_a_busy_call_comes_back_whole() {
     for n in 1..=2000 {
         pair.lead.send(&body(n, None).into()).await;
     }
-    pair.lead.send(&Ping {}.into()).await;
+    pair.lead.send(&Ping { n: 0 }.into()).await;
     pair.lead.until(|message| matches!(message, ToClient::Pong(_))).await;
     let mut third = seated.resume(&relay).await;
     for n in 1..=2000 {
@@ -124,7 +124,7 @@ async fn what_a_client_said_is_counted_so_that_it_says_nothing_twice() {
         third.send(&body(n, Some(Joined(2))).into()).await;
     }
     third.text(r#"{"of the future":{}}"#.into()).await;
-    third.send(&Ping {}.into()).await;
+    third.send(&Ping { n: 0 }.into()).await;
     third.until(|message| matches!(message, ToClient::Pong(_))).await;
     let mut again = seated.resume(&relay).await;
     assert!(matches!(again.recv().await, ToClient::Resumed(resumed) if resumed.received == 7));
@@ -176,7 +176,7 @@ async fn who_sent_too_fast_comes_back_to_its_seat() {
     let (mut third, welcome) = relay.member(3).await;
     let seated = Seated::new(3, &welcome);
     for _ in 0..200 {
-        third.send(&Ping {}.into()).await;
+        third.send(&Ping { n: 0 }.into()).await;
     }
     assert_eq!(third.closed().await.1, Some(Code::TooFast.number()));
     let mut third = seated.resume(&relay).await;
@@ -198,7 +198,7 @@ async fn a_seat_that_nobody_comes_back_to_is_given_up() {
     let mut beat = tokio::time::interval(Duration::from_secs(1));
     let left = loop {
         tokio::select! {
-            _ = beat.tick() => pair.lead.send(&Ping {}.into()).await,
+            _ = beat.tick() => pair.lead.send(&Ping { n: 0 }.into()).await,
             message = pair.member.recv() => if let ToClient::Left(left) = message { break left },
         }
     };
@@ -238,7 +238,7 @@ async fn a_lead_that_hangs_is_followed_by_the_next() {
     assert!(matches!(lead, ToClient::Lead(lead) if (lead.term, lead.joined) == (Term(2), Joined(2))));
     let took = began.elapsed();
     assert!(took > Duration::from_millis(2500) && took < Duration::from_secs(5), "{took:?}");
-    pair.lead.send(&Ping {}.into()).await;
+    pair.lead.send(&Ping { n: 0 }.into()).await;
     pair.member.until(|message| matches!(message, ToClient::Back(back) if back.joined == Joined(1))).await;
     pair.goes_on().await;
 }

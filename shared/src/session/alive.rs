@@ -43,9 +43,16 @@ impl Call {
 
     /// A lead speaks to the relay every second: it is replaced soon after it stops.
     fn ping(&mut self, ctx: &mut Ctx<'_>) {
-        if self.reign.as_mut().is_some_and(|reign| reign.pulse.ping(ctx.now)) {
-            ctx.send(Ping {});
+        let n = self.pings;
+        if self.reign.as_mut().is_some_and(|reign| reign.pulse.ping(ctx.now, n)) {
+            self.send_ping(ctx);
         }
+    }
+
+    fn send_ping(&mut self, ctx: &mut Ctx<'_>) {
+        ctx.send(Ping { n: self.pings });
+        // One a second: enough for 136 years.
+        self.pings = self.pings.saturating_add(1);
     }
 
     fn send_beat(&mut self, ctx: &mut Ctx<'_>) -> Result<(), InternalError> {
@@ -81,8 +88,8 @@ impl Call {
     fn watch_lead(&mut self, ctx: &mut Ctx<'_>) {
         let (Some(_), Some((term, lead)), None) = (&self.group, self.lead, &self.reign) else { return };
         let leave = self.oldest_leave();
-        if self.lease.probe(ctx.now, ctx.config, leave) {
-            ctx.send(Ping {});
+        if self.lease.probe((ctx.now, self.pings), ctx.config, leave) {
+            self.send_ping(ctx);
         }
         if self.claims.is_live(lead) && self.lease.suspect(ctx.now, ctx.config, leave) {
             ctx.send(Suspect { term });

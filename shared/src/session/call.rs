@@ -27,7 +27,7 @@ use crate::{
     identity::device::Device,
     time::Timestamp,
     wire::{
-        At, AwayReason, Keys, LeftReason, MemberClaim, ToClient, ToRelay, Welcome,
+        At, AwayReason, Keys, LeftReason, MemberClaim, Pong, ToClient, ToRelay, Welcome,
         sealed::Cause,
         sealed::OlmEnd,
         signed::{JoinProof, Signed, keys_bytes},
@@ -118,6 +118,8 @@ pub(super) struct Call {
     pub(super) told_missing: bool,
     /// When a relay that was restarted took this seat.
     pub(super) settled_at: Option<Timestamp>,
+    /// The number of the next ping, whatever for: answers to those of before a change of lead may still be on their way.
+    pub(super) pings: u32,
     keys_sent: Option<Timestamp>,
     /// When the last input came: what was due then is done.
     woken: Timestamp,
@@ -188,6 +190,7 @@ impl Call {
             up_since: ctx.now,
             told_missing: false,
             settled_at: None,
+            pings: 0,
             keys_sent: None,
             woken: ctx.now,
             at: welcome.at,
@@ -256,6 +259,9 @@ impl Call {
         let group = group.map(|(at, timer)| if timer == Timer::Retire { (at.max(keeps), timer) } else { (at, timer) });
         let reigns = self.reign.iter().filter(|reign| reign.confirmed && self.line.is_up());
         let reign = reigns.flat_map(|reign| reign.deadlines(config));
+        // Nobody's time is over while the relay stands still: its next answer says so.
+        let waits = |timer| matches!(timer, Timer::Presence | Timer::Absent);
+        let reign = reign.filter(|(at, timer)| *at > self.woken || !waits(*timer));
         let idle =
             self.reign.iter().filter(|reign| reign.is_idle()).flat_map(|reign| self.idle_deadlines(reign, config));
         let live = self.live_deadlines(config).into_iter().chain(self.ask_deadline());
@@ -310,7 +316,7 @@ impl Call {
             ToClient::Body(event) if self.follows(event.at) => self.on_body(ctx, event.from, &event.signed),
             ToClient::Claimed(claimed) => self.on_claimed(ctx, claimed),
             ToClient::KeysLow(_) => self.on_keys_low(ctx),
-            ToClient::Pong(_) => self.on_pong(ctx.now),
+            ToClient::Pong(Pong { n }) => self.on_pong(ctx, n),
             ToClient::Resumed(resumed) => self.on_resumed(ctx, resumed),
             ToClient::Welcome(welcome) if self.line.stage() == Stage::Restoring => self.on_restored(ctx, welcome)?,
             ToClient::Closing(closing) => ctx.event(Event::Closing(closing.retry_after)),
@@ -447,10 +453,10 @@ impl Call {
         ctx.event(Event::MemberLeft { joined, reason });
     }
 
-    fn on_pong(&mut self, now: Timestamp) {
-        self.lease.proven(now);
+    fn on_pong(&mut self, ctx: &Ctx<'_>, n: u32) {
+        self.lease.proven(ctx.now, n);
         if let Some(reign) = &mut self.reign {
-            reign.pulse.pong();
+            reign.answered(ctx.now, n, ctx.config);
         }
     }
 

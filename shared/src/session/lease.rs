@@ -35,8 +35,8 @@ pub(super) struct Lease {
     /// Since when the newest epoch is missing.
     behind: Option<Timestamp>,
     paused: Option<PauseReason>,
-    /// A ping that was not answered yet. There is never a second one: answers tell nothing of which they are.
-    asked: Option<Timestamp>,
+    /// The ping that was not answered yet. There is never a second one.
+    asked: Option<(u32, Timestamp)>,
     /// When the relay was last asked.
     probed: Option<Timestamp>,
     /// Pings that were answered in time, one after the other, while the lead is silent.
@@ -138,19 +138,19 @@ impl Lease {
         })
     }
 
-    /// Whether the relay is to be asked for a sign of life now. `leave` is when the oldest leave came that the lead has
-    /// not committed.
-    pub(super) fn probe(&mut self, now: Timestamp, config: &Config, leave: Option<Timestamp>) -> bool {
+    /// Whether the relay is to be asked for a sign of life now, by a ping of the number `n`. `leave` is when the oldest leave
+    /// came that the lead has not committed.
+    pub(super) fn probe(&mut self, (now, n): (Timestamp, u32), config: &Config, leave: Option<Timestamp>) -> bool {
         let due = self.asked.is_none() && self.probe_at(config, leave) <= now;
         if due {
-            (self.asked, self.probed) = (Some(now), Some(now));
+            (self.asked, self.probed) = (Some((n, now)), Some(now));
         }
         due
     }
 
-    /// The relay answered.
-    pub(super) fn proven(&mut self, now: Timestamp) {
-        let Some(asked) = self.asked.take() else { return };
+    /// The relay answered this ping.
+    pub(super) fn proven(&mut self, now: Timestamp, n: u32) {
+        let Some((_, asked)) = self.asked.take_if(|(ping, _)| *ping == n) else { return };
         self.proofs = if now.since(asked) <= PROBE { self.proofs.saturating_add(1) } else { 0 };
     }
 
@@ -197,6 +197,7 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(millis)
@@ -235,14 +236,14 @@ mod tests {
 
     /// Lets time go by in steps of 100 ms; the relay answers each ping after `delay`, or never. When it suspects, if ever.
     fn watch(lease: &mut Lease, from: u64, until: u64, delay: Option<u64>) -> Option<u64> {
-        let mut answers = Vec::new();
+        let mut answers = VecDeque::new();
         for now in (from..until).step_by(100) {
-            if answers.first() == Some(&now) {
-                answers.remove(0);
-                lease.proven(at(now));
+            if let Some((_, n)) = answers.pop_front_if(|(due, _)| *due == now) {
+                lease.proven(at(now), n);
             }
-            if lease.probe(at(now), &config(), None) {
-                answers.extend(delay.map(|delay| now + delay));
+            let n = u32::try_from(now).expect("a short time");
+            if lease.probe((at(now), n), &config(), None) {
+                answers.extend(delay.map(|delay| (now + delay, n)));
             }
             if lease.suspect(at(now), &config(), None) {
                 return Some(now);
@@ -270,19 +271,32 @@ mod tests {
     fn a_frozen_relay_that_wakes_does_not_turn_its_own_silence_against_the_lead() {
         let mut lease = Lease::new(at(0));
         assert_eq!(watch(&mut lease, 0, 30_000, None), None);
-        lease.proven(at(30_000));
+        // The one ping that was said, at the silence of three seconds.
+        lease.proven(at(30_000), 3_000);
         assert!(!lease.suspect(at(30_000), &config(), None));
         lease.beat(at(30_100), 28_000);
         assert_eq!(watch(&mut lease, 30_200, 35_000, Some(100)), None);
     }
 
     #[test]
+    fn the_answer_to_a_ping_of_before_proves_nothing() {
+        let mut lease = Lease::new(at(0));
+        assert!(lease.probe((at(3_000), 1), &config(), None));
+        lease.disconnected();
+        assert!(lease.probe((at(4_000), 2), &config(), None));
+        lease.proven(at(4_100), 1);
+        assert_eq!((lease.proofs, lease.asked), (0, Some((2, at(4_000)))));
+        lease.proven(at(4_200), 2);
+        assert_eq!((lease.proofs, lease.asked), (1, None));
+    }
+
+    #[test]
     fn a_leave_that_is_not_committed_is_suspicious_after_two_seconds() {
         let mut lease = Lease::new(at(0));
         let leave = Some(at(100));
-        assert!(!lease.probe(at(1_000), &config(), leave));
-        assert!(lease.probe(at(1_100), &config(), leave));
-        lease.proven(at(1_200));
+        assert!(!lease.probe((at(1_000), 7), &config(), leave));
+        assert!(lease.probe((at(1_100), 7), &config(), leave));
+        lease.proven(at(1_200), 7);
         assert!(!lease.suspect(at(2_000), &config(), leave));
         assert!(lease.suspect(at(2_100), &config(), leave));
     }

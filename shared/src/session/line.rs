@@ -185,7 +185,7 @@ mod tests {
         let claim: ToRelay = Claim { of: vec![Joined(1)] }.into();
         say(&mut line, [ack(0), claim, ack(1)]);
         line.set(Stage::Down);
-        say(&mut line, [Ping {}.into()]);
+        say(&mut line, [Ping { n: 0 }.into()]);
         assert_eq!(line.resume(0), [ack(0), ack(1)]);
     }
 

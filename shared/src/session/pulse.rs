@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// How often the lead says something to the relay, which names another after three seconds of silence.
 const PING: Duration = Duration::from_secs(1);
+/// An answer that takes longer tells of a relay, or a network, that stood still: nobody could be heard meanwhile.
+const STILL: Duration = Duration::from_secs(2);
 /// Pings that may be unanswered: a relay that sleeps longer has nothing to gain from more.
 const PINGS: usize = 60;
 
@@ -19,12 +21,16 @@ pub(super) struct Pulse {
     began: Timestamp,
     beat: Option<Timestamp>,
     /// Pings that were not answered yet, oldest first: never more than the relay leaves unanswered before it is left.
-    pings: VecDeque<Timestamp>,
+    pings: VecDeque<(u32, Timestamp)>,
     last_ping: Option<Timestamp>,
+    /// The last ping was long overdue: this device slept.
+    slept: bool,
     /// When the newest ping was said that was answered.
     answered: Option<Timestamp>,
-    /// `at` of the newest beat that each member echoed.
+    /// `at` of the newest beat that each member echoed, or what a newcomer is credited with.
     echoed: BTreeMap<Joined, u64>,
+    /// `at` of the newest beat that anybody echoed.
+    heard: u64,
     /// Those who were given time anew after a silence of everybody, and were not heard since.
     pardoned: BTreeSet<Joined>,
 }
@@ -36,8 +42,10 @@ impl Pulse {
             beat: None,
             pings: VecDeque::new(),
             last_ping: None,
+            slept: false,
             answered: None,
             echoed: BTreeMap::new(),
+            heard: 0,
             pardoned: BTreeSet::new(),
         }
     }
@@ -56,19 +64,37 @@ impl Pulse {
         due
     }
 
-    /// Whether to ping the relay now.
-    pub(super) fn ping(&mut self, now: Timestamp) -> bool {
+    /// Whether to ping the relay now, with this number.
+    pub(super) fn ping(&mut self, now: Timestamp, n: u32) -> bool {
         let due = self.last_ping.is_none_or(|last| now.since(last) >= PING) && self.pings.len() < PINGS;
         if due {
+            self.slept |= self.is_overdue(now);
             self.last_ping = Some(now);
-            self.pings.push_back(now);
+            self.pings.push_back((n, now));
         }
         due
     }
 
-    /// The relay answered a ping, and with it everything that was said before that ping.
-    pub(super) fn pong(&mut self) {
-        self.answered = self.pings.pop_front().or(self.answered);
+    /// The relay answered a ping, and with it everything that was said before that ping. It may be one of before this reign:
+    /// that says nothing of what was said in it. Whether the relay or this device stood still before.
+    pub(super) fn pong(&mut self, now: Timestamp, n: u32) -> bool {
+        let stood = self.stands(now);
+        let before = self.answered;
+        while let Some((_, said)) = self.pings.pop_front_if(|(ping, _)| *ping <= n) {
+            self.answered = Some(said);
+        }
+        self.slept &= self.answered == before;
+        stood
+    }
+
+    /// Whether the relay stands still, as far as is known, or this device did: nobody can be heard then.
+    pub(super) fn stands(&self, now: Timestamp) -> bool {
+        let unanswered = self.pings.front().is_some_and(|(_, said)| now.since(*said) >= STILL);
+        unanswered || self.slept || self.is_overdue(now)
+    }
+
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        self.last_ping.is_some_and(|last| now.since(last) >= STILL)
     }
 
     /// Whether the relay has answered what was said when this reign began.
@@ -103,7 +129,8 @@ impl Pulse {
         // Nobody can have heard what was not said yet.
         let beat = beat.min(self.at(now));
         let hidden = u64::try_from(config.hidden.as_millis()).unwrap_or(u64::MAX);
-        let before = self.echoed.values().copied().max().unwrap_or_default();
+        let before = self.heard;
+        self.heard = before.max(beat);
         let newest = self.echoed.get(&from).copied().unwrap_or_default().max(beat);
         self.echoed.insert(from, newest);
         if newest >= before.saturating_sub(hidden / 2) {
@@ -193,5 +220,43 @@ mod tests {
         for joined in ALL {
             assert_eq!(pulse.echo((now, &config), joined, 28_000, ALL.into_iter()), []);
         }
+    }
+
+    #[test]
+    fn the_answer_to_a_ping_of_before_a_reign_says_nothing_of_what_was_asked_in_it() {
+        let mut pulse = Pulse::new(Timestamp::from_millis(10_000));
+        assert!(pulse.ping(Timestamp::from_millis(10_000), 8));
+        assert!(!pulse.pong(Timestamp::from_millis(10_001), 7) && !pulse.has_begun());
+        assert!(!pulse.pong(Timestamp::from_millis(10_002), 8));
+        assert!(pulse.has_begun() && !pulse.has_answered(Timestamp::from_millis(10_001)));
+    }
+
+    #[test]
+    fn while_the_relay_stands_still_and_until_a_device_that_slept_is_answered_nobody_can_be_heard() {
+        let mut pulse = Pulse::new(Timestamp::ZERO);
+        let at = Timestamp::from_millis;
+        assert!(pulse.ping(at(0), 0) && !pulse.stands(at(1_999)) && pulse.stands(at(2_000)));
+        assert!(pulse.pong(at(2_100), 0), "the relay stood still");
+        assert!(pulse.ping(at(2_100), 1) && pulse.stands(at(2_100)), "that ping was overdue");
+        assert!(pulse.pong(at(2_200), 1) && !pulse.stands(at(2_200)));
+        assert!(pulse.ping(at(3_100), 2) && !pulse.pong(at(3_200), 2));
+        assert!(pulse.stands(at(60_000)), "this device slept");
+        assert!(pulse.ping(at(60_000), 3) && pulse.stands(at(60_001)) && pulse.pong(at(60_001), 3));
+        assert!(!pulse.stands(at(60_001)));
+    }
+
+    #[test]
+    fn a_newcomer_does_not_hide_that_the_silence_was_everybody_s() {
+        let (mut pulse, config) = (Pulse::new(Timestamp::ZERO), Config::default());
+        let echo = |pulse: &mut Pulse, from, beat| {
+            let now = Timestamp::from_millis(beat);
+            pulse.echo((now, &config), Joined(from), beat, ALL.into_iter())
+        };
+        assert_eq!(echo(&mut pulse, 2, 8_000), []);
+        assert_eq!(echo(&mut pulse, 3, 8_000), []);
+        pulse.expect(Timestamp::from_millis(32_500), Joined(4));
+        assert_eq!(echo(&mut pulse, 2, 33_000), []);
+        assert_eq!(echo(&mut pulse, 2, 38_000), [], "the silence of member 3 was everybody's until then");
+        assert_eq!(echo(&mut pulse, 2, 48_000), [Joined(3)]);
     }
 }

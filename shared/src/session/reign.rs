@@ -193,9 +193,10 @@ impl Reign {
         }
     }
 
-    /// A device that is in comes again under another number: its earlier place goes.
+    /// A device that is in comes again under a later number: its earlier place goes. An earlier number that is told of once more,
+    /// because its add crossed with its going, takes no place away.
     pub(super) fn replace(&mut self, joined: Joined, device: &Ed25519Key) {
-        if let Some(earlier) = self.tip.roster.of_device(device).filter(|earlier| *earlier != joined) {
+        if let Some(earlier) = self.tip.roster.of_device(device).filter(|earlier| *earlier < joined) {
             self.depart(earlier, Cause::Leave);
         }
     }
@@ -374,8 +375,21 @@ impl Reign {
         (!self.confirmed && !self.stalled).then_some((up_since + STALL_TIME, Timer::Stall))
     }
 
-    /// Joiners whose time to show themselves is over are to be removed.
+    /// The relay answered a ping. If it stood still before that, nobody could be heard: they are given time anew.
+    pub(super) fn answered(&mut self, now: Timestamp, n: u32, config: &Config) {
+        if self.pulse.pong(now, n) {
+            let anew = now + config.presence;
+            self.expected.values_mut().for_each(|(until, _)| *until = anew.max(*until));
+            self.absent.values_mut().for_each(|until| *until = anew.max(*until));
+        }
+    }
+
+    /// Joiners whose time to show themselves is over are to be removed, unless the relay stands still: that is not their
+    /// silence.
     pub(super) fn expire_expected(&mut self, now: Timestamp) {
+        if self.pulse.stands(now) {
+            return;
+        }
         let silent = self.expected.iter().filter(|(_, (until, _))| *until <= now);
         for joined in silent.map(|(joined, _)| *joined).collect::<Vec<_>>() {
             self.depart(joined, Cause::Remove);

@@ -293,9 +293,12 @@ pub struct Resumed {
     pub received: u64,
 }
 
-/// The relay is there.
+/// The relay is there, and has answered everything that was said before this ping, if it answers that at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pong {}
+pub struct Pong {
+    /// The number of the ping.
+    pub n: u32,
+}
 
 /// Something was refused. When the code is one that closes, a close frame with its number follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -183,7 +183,10 @@ pub struct Olm {
 
 /// Asks for a sign of life of the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ping {}
+pub struct Ping {
+    /// Comes back with the answer. Rises within a session.
+    pub n: u32,
+}
 
 /// The sender holds the lead for gone, although its own connection is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -376,7 +376,7 @@ impl World {
                     None => self.all(Some(from), &event),
                 }
             }
-            ToRelay::Ping(_) => self.inbox.push_back((index, wire::Pong {}.into())),
+            ToRelay::Ping(ping) => self.inbox.push_back((index, wire::Pong { n: ping.n }.into())),
             ToRelay::Commit(_)
             | ToRelay::Keys(_)
             | ToRelay::Join(_)

@@ -8,12 +8,12 @@ use conclave_shared::{
         output::EndReason,
     },
     time::Timestamp,
-    wire::code::Retry,
+    wire::code::{Code, Retry},
 };
 use std::time::Duration;
 
 use super::{Happening, Link, World};
-use crate::{PeerId, peer::Line};
+use crate::{PeerId, invariants::Violation, peer::Line};
 
 /// How long after a fault things may still be out of order: a seat is kept for ten seconds, whoever hides is found out
 /// within forty.
@@ -167,6 +167,18 @@ impl World {
 
     /// A session is over: whoever only lost their seat joins afresh by themselves.
     pub(super) fn ended(&mut self, peer: PeerId, reason: EndReason) {
+        let here = self.peer(peer);
+        let own = here.offline_until.max(here.paused_until) + AFTERMATH;
+        let seated = here.epochs().next().is_some() && here.line == Line::Up;
+        let faultless = own < self.now || here.offline_until.max(here.paused_until) == Timestamp::ZERO;
+        if reason == EndReason::Closed(Code::LostSeat)
+            && seated
+            && faultless
+            && self.honest
+            && !self.faults.is_restarting(self.now)
+        {
+            self.check(Err(Violation::Unseated { peer }));
+        }
         if self.rejoins && reason.retry() == Retry::Later && self.peer(peer).line == Line::Up {
             let until = self.peer(peer).offline_until.max(self.faults.down_until).max(self.now);
             let at = until + self.dice.millis(50, 1000);

@@ -319,7 +319,7 @@ fn who_never_heard_that_it_was_seated_comes_once_more() {
     for dropped in [true, false] {
         let mut room = Room::new();
         room.restored(&[1, 2]);
-        room.say(2, Ping {});
+        room.say(2, Ping { n: 0 });
         if dropped {
             room.close(2);
         }

@@ -89,7 +89,7 @@ fn a_dropped_socket_keeps_its_seat_and_what_was_missed_comes_once_and_in_order()
 fn what_the_relay_took_in_is_counted_whatever_became_of_it() {
     let mut room = three();
     let second = seated(&mut room, 2);
-    room.say(2, Ping {});
+    room.say(2, Ping { n: 0 });
     room.say(2, Claim { of: vec![] });
     room.say(2, body_of(2, Some(77), r#"{"rotate":{}}"#));
     room.input(CallInput::Refused(ConnectionId(2), Code::UnknownMessage, "what?".into()));
@@ -97,10 +97,10 @@ fn what_the_relay_took_in_is_counted_whatever_became_of_it() {
     let answers = room.take(2);
     assert_eq!(names(&answers), ["pong", "error", "error", "error"]);
     room.input(CallInput::Refused(ConnectionId(2), Code::TooFast, "not taken in: it is to be sent again".into()));
-    room.say(2, Ping {});
+    room.say(2, Ping { n: 0 });
     second.resume(&mut room, 12);
     assert_eq!(received(&room.take(12)), 5, "what came on a connection that was given up is not taken in");
-    room.say(12, Ping {});
+    room.say(12, Ping { n: 0 });
     room.close(12);
     second.resume(&mut room, 13);
     assert_eq!(received(&room.take(13)), 6, "it goes on over all connections of one join");
@@ -135,7 +135,7 @@ fn refused(spoil: impl FnOnce(&mut Resume)) {
     assert_eq!(room.errors(12), [Code::LostSeat]);
     assert_eq!(room.closed, BTreeMap::from([(12, Code::LostSeat)]));
     assert_eq!((room.take(1), room.take(2)), (vec![], vec![]), "nobody notices");
-    room.say(2, Ping {});
+    room.say(2, Ping { n: 0 });
     assert_eq!(names(&room.take(2)), ["pong"]);
 }
 
@@ -201,7 +201,7 @@ fn a_connection_that_still_stands_is_given_up_for_the_new_one() {
     assert_eq!(names(&room.take(1)), ["away", "back"]);
     room.close(2);
     assert_eq!(room.take(1), [], "the end of the old socket is no news");
-    room.say(2, Ping {});
+    room.say(2, Ping { n: 0 });
     assert_eq!(room.take(2), []);
     second.resume(&mut room, 12);
     assert_eq!(room.errors(12), [Code::AlreadyJoined]);
@@ -438,7 +438,7 @@ fn a_lead_that_declines_hands_over_and_is_fit_again_with_its_next_ack() {
         matches!(inbox[0], ToClient::Away(away) if away.joined == Joined(2) && away.reason == AwayReason::Declined)
     );
     assert!(matches!(inbox[1], ToClient::Lead(lead) if (lead.term, lead.joined) == (Term(3), Joined(3))));
-    room.say(2, Ping {});
+    room.say(2, Ping { n: 0 });
     room.say(3, Decline { term: Term(3) });
     assert_eq!(names(&room.take(3)), ["away"], "nobody is left who could");
     room.take(2);

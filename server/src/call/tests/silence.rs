@@ -60,7 +60,7 @@ fn whatever_a_lead_says_is_a_sign_of_life() {
     for n in 0..10_u64 {
         room.pass_silently(LEAD_SILENCE - MOMENT);
         match n % 3 {
-            0 => room.say(1, Ping {}),
+            0 => room.say(1, Ping { n: 0 }),
             1 => room.say(1, body_of(1, None, r#"{"rotate":{}}"#)),
             _ => room.input(CallInput::Refused(ConnectionId(1), Code::UnknownMessage, "what?".into())),
         }
@@ -111,7 +111,7 @@ fn who_was_silent_and_leaves_is_not_named_for_it() {
     let mut room = call_of(2);
     room.pass_silently(LEAD_SILENCE);
     room.leave(2);
-    room.say(1, Ping {});
+    room.say(1, Ping { n: 0 });
     assert_eq!(room.call.lead_connection(), Some(ConnectionId(1)), "with a word it may lead again");
 }
 
@@ -122,7 +122,7 @@ fn a_relay_that_was_stopped_deposes_and_removes_nobody() {
     room.forget();
     room.freeze(Duration::from_secs(60));
     assert_eq!(room.take(2), [], "nobody could say a word, and nobody could come back");
-    room.say(1, Ping {});
+    room.say(1, Ping { n: 0 });
     room.pass(GRACE - SECOND);
     assert_eq!(room.take(2), [], "who is away has its time anew");
     room.pass(SECOND);
@@ -135,7 +135,7 @@ fn a_relay_that_was_stopped_deposes_and_removes_nobody() {
 fn a_relay_that_was_stopped_and_first_hears_of_others_gives_the_lead_its_time_anew() {
     let mut room = call_of(3);
     room.now = room.now + Duration::from_secs(20);
-    room.say(2, Ping {});
+    room.say(2, Ping { n: 0 });
     room.input(CallInput::Timeout);
     room.pass_silently(LEAD_SILENCE - MOMENT);
     assert_eq!(changes(&room.take(3)), []);
@@ -177,7 +177,7 @@ fn more_than_half_of_the_others_and_at_least_two_depose_a_lead() {
     assert_eq!(changes(&room.take(6)), [(2, 2)]);
     suspect(&mut room, 5, 1);
     assert_eq!(room.take(6), [], "too late for the term");
-    room.say(1, Ping {});
+    room.say(1, Ping { n: 0 });
     assert_eq!(names(&room.take(6)), ["back"]);
 
     let mut pair = call_of(2);
