@@ -7,7 +7,7 @@ mod plain;
 
 use conclave_shared::{
     frame::{clear_bytes::Codec, sealer::SealError},
-    id::{Epoch, Joined, RelayNonce, Role, Term},
+    id::{Epoch, Joined, RelayNonce, Role, Sequence, Term},
     session::{
         error::SecurityEvent,
         input::{Command, Input},
@@ -321,7 +321,7 @@ fn a_dropped_connection_and_a_change_of_lead_take_nothing_back() {
     world.input(2, Input::Disconnected);
     let challenge = Challenge { versions: vec![1], nonce: RelayNonce::new([8; 32]), relay };
     world.input(2, Input::Received(challenge.into()));
-    world.input(2, Input::Received(Resumed { received: u64::try_from(received).unwrap() }.into()));
+    world.input(2, Input::Received(Resumed { received: u64::try_from(received).unwrap(), until: Sequence(0) }.into()));
     assert_eq!(unconfirmed(&world, 2), []);
     world.cut(0);
     world.advance(2_000);

@@ -104,10 +104,10 @@ fn a_lead_that_the_roster_does_not_name_is_refused() {
         world.input(1, Input::Received(Lead { at, term: Term(term), joined: Joined(joined), genesis }.into()));
     };
     name(&mut world, 2, 3, false);
-    name(&mut world, 3, 1, false);
+    name(&mut world, 4, 1, false);
     name(&mut world, 2, 2, true);
     let wrong = |named| SecurityEvent::WrongLead { term: Term(2), named: Joined(named) };
-    let skipped = SecurityEvent::WrongTerm { term: Term(3), current: Term(1) };
+    let skipped = SecurityEvent::WrongTerm { term: Term(4), current: Term(1) };
     assert_eq!(world.members[1].alarms(), [wrong(3), skipped, wrong(2)]);
     assert_eq!(world.assert_agreement(), before);
 }

@@ -82,6 +82,20 @@ fn a_call_of_two_hundred_holds_every_invariant() {
     tell(&format!("calls of {members}"), began, &all, "two_hundred");
 }
 
+/// Runs that found a fault once, by the numbers that they have in the build that replays.
+const ONCE_FAILED: [u64; 20] = [
+    67, 180, 345, 575, 591, 962, 1735, 5397, 40155, 47690, 57663, 62267, 68638, 70141, 80380, 82294, 89841, 92303,
+    94979, 98527,
+];
+
+#[test]
+fn what_was_found_once_stays_mended() {
+    let began = Instant::now();
+    let run = |at: u64| run_seed(ONCE_FAILED[usize::try_from(at).expect("a place in the list")]);
+    let all = over_all_cores((0, ONCE_FAILED.len() as u64), run);
+    tell("runs that failed once", began, &all, "random_run");
+}
+
 #[test]
 fn every_invariant_holds_in_every_random_run() {
     let began = Instant::now();

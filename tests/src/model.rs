@@ -160,8 +160,8 @@ impl Model {
         self.gone.get(&joined).copied()
     }
 
-    /// Somebody's seat is not theirs any more. Those of another life were never told of them.
-    fn turned_out(&mut self, now: Timestamp, whom: PeerId) {
+    /// Somebody's seat is not theirs any more, or they said that they leave. Those of another life were never told of them.
+    pub fn turned_out(&mut self, now: Timestamp, whom: PeerId) {
         for (joined, _) in self.owners.iter().filter(|(_, owner)| **owner == whom) {
             if let Some(member) = self.members.get_mut(joined).filter(|member| member.here) {
                 member.here = false;

@@ -93,6 +93,12 @@ impl Relay {
         self.current.get(&peer).copied()
     }
 
+    /// Whose socket it is, while it is open.
+    #[must_use]
+    pub fn peer_of(&self, socket: ConnectionId) -> Option<PeerId> {
+        self.open.get(&socket).map(|socket| socket.peer)
+    }
+
     /// A text came on a peer's newest socket.
     pub fn receive(&mut self, now: Timestamp, peer: PeerId, text: &str) -> Vec<Does> {
         self.socket(peer).map(|socket| self.receive_on(now, socket, text)).unwrap_or_default()

@@ -118,7 +118,7 @@ impl Call {
         member.presence = Presence::Here(connection);
         let (received, left) = (member.received, member.pool.left());
         self.connections.insert(connection, joined);
-        let resumed: Arc<str> = encode(&ToClient::from(Resumed { received })).into();
+        let resumed: Arc<str> = encode(&ToClient::from(Resumed { received, until: self.last_sequence })).into();
         let again = missed.last().filter(|_| planted!(ReplayTwice)).cloned();
         let missed = missed.into_iter().skip(usize::from(planted!(ForgetOnReplay)));
         let texts = std::iter::once(resumed).chain(missed).chain(again).collect();

@@ -114,6 +114,10 @@ pub(super) struct Call {
     pub(super) told: BTreeMap<Joined, u64>,
     /// When the connection was last taken up again.
     pub(super) up_since: Timestamp,
+    /// The lead that was refused last, and of which term.
+    pub(super) refused: Option<(Term, Joined)>,
+    /// The newest event that is said again on this connection.
+    pub(super) missed_until: Sequence,
     /// The application knows that it is missing.
     pub(super) told_missing: bool,
     /// When a relay that was restarted took this seat.
@@ -188,6 +192,8 @@ impl Call {
             asked: VecDeque::new(),
             told: BTreeMap::new(),
             up_since: ctx.now,
+            refused: None,
+            missed_until: Sequence(0),
             told_missing: false,
             settled_at: None,
             pings: 0,
@@ -474,7 +480,8 @@ impl Call {
         if self.claims.set_away(joined, false) && joined != self.me.joined {
             ctx.event(Event::MemberBack(joined));
         }
-        if joined == self.me.joined {
+        // One from before belongs to a connection that is gone as well.
+        if joined == self.me.joined && self.at.1 > self.missed_until {
             self.catch_up(ctx);
         }
     }

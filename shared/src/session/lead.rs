@@ -269,13 +269,8 @@ impl Call {
         let added: Vec<_> = commit.add.iter().map(|added| added.joined).collect();
         let removed = commit.remove.clone();
         let Some(reign) = &mut self.reign else { return Ok(()) };
-        let mut stranded = std::mem::take(&mut reign.stranded);
-        stranded
-            .extend(self.claims.named().filter(|joined| !tip.roster.contains(*joined) && !removed.contains(joined)));
-        for staged in &reign.staged {
-            stranded.retain(|joined| !staged.upload.remove.contains(joined));
-        }
-        let remove: Vec<_> = removed.iter().copied().chain(stranded).collect();
+        let misnamed = self.claims.named().filter(|joined| !tip.roster.contains(*joined) && !removed.contains(joined));
+        let remove: Vec<_> = removed.iter().copied().chain(reign.turn_away(misnamed)).collect();
         let lost = remove.iter().copied().filter(|joined| !reign.expelled.remove(joined)).collect();
         let upload = Arc::new(Commit { epoch, add: added.clone(), remove, lost, broadcast, grants });
         ctx.send(Arc::clone(&upload));

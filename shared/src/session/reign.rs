@@ -208,6 +208,21 @@ impl Reign {
         }
     }
 
+    /// Whom the relay is told of with the next commit although the roster does not hold them: those who can never be added, and
+    /// those whom it calls committed and who are not. None of them is added later.
+    pub(super) fn turn_away(&mut self, misnamed: impl Iterator<Item = Joined>) -> BTreeSet<Joined> {
+        let mut away = std::mem::take(&mut self.stranded);
+        away.extend(misnamed);
+        for staged in &self.staged {
+            away.retain(|joined| !staged.upload.remove.contains(joined));
+        }
+        for joined in &away {
+            self.waiting.remove(joined);
+            self.claiming.remove(joined);
+        }
+        away
+    }
+
     /// Somebody is gone.
     pub(super) fn depart(&mut self, joined: Joined, cause: Cause) {
         self.waiting.remove(&joined);

@@ -147,8 +147,11 @@ impl Call {
         let (Some(reign), Some(group)) = (&mut self.reign, &self.group) else { return };
         let Some(entry) = group.roster.get(from) else { return };
         if epoch > group.epoch {
-            // Only a lead makes epochs, and this one has not made that.
-            return ctx.alarm(SecurityEvent::Fork { from, epoch });
+            // Only a lead makes epochs, and this one has not made that. One of an earlier reign it may have missed.
+            if epoch.term() >= reign.term {
+                ctx.alarm(SecurityEvent::Fork { from, epoch });
+            }
+            return;
         }
         let fresh = request.fresh || !self.olm.is_open(entry.added.join);
         if !reign.stays(from) || !reign.requests.allow(ctx.now, from, fresh) {

@@ -10,7 +10,7 @@ use super::{
     output::{EndReason, Event, Link, Output},
 };
 use crate::{
-    id::Joined,
+    id::{Joined, Sequence},
     identity::device::Device,
     limits,
     time::Timestamp,
@@ -106,6 +106,7 @@ impl Call {
         }
         ctx.event(Event::Link(Link::Up));
         // Not by way of `Ctx::send`: the line counts these itself.
+        self.missed_until = resumed.until;
         self.again = self.line.resume(resumed.received);
         self.up_since = ctx.now;
         self.take_back();
@@ -119,6 +120,7 @@ impl Call {
             return Err(LOST);
         }
         self.set_at(welcome.at);
+        self.missed_until = Sequence(0);
         self.again = self.line.restore();
         self.settled_at = Some(ctx.now);
         self.up_since = ctx.now;

@@ -2,6 +2,7 @@
 
 use super::{
     call::{Call, Ctx},
+    error::SecurityEvent,
     output::{EndReason, Event},
     rules::{Named, Reigns, Stand, accepts},
 };
@@ -23,13 +24,18 @@ impl Call {
             Some(group) => Stand::Roster { first: group.roster.first(|joined| self.claims.is_live(joined)) },
             None => Stand::Newcomer { me: self.me.joined },
         };
-        match accepts(self.lead, Named { term, joined, genesis }, stand) {
+        // Terms rise by one, counting the one whose lead was refused.
+        let refused = self.refused.filter(|(refused, _)| refused.0.checked_add(1) == Some(term.0));
+        match accepts(refused.max(self.lead), Named { term, joined, genesis }, stand) {
             Ok(Reigns::Anew) => {}
             Ok(Reigns::On) => {
                 self.awaits_lead = false;
                 return self.go_on(ctx);
             }
             Err(wrong) => {
+                if matches!(wrong, SecurityEvent::WrongLead { .. }) {
+                    self.refused = Some((term, joined));
+                }
                 ctx.alarm(wrong);
                 // A relay that was restarted went by what most remember, and whoever missed a commit does not know whom it added:
                 // alone with another memory there is no way on.

@@ -291,6 +291,8 @@ pub struct Resumed {
     /// How many messages of this join the relay has taken in, the `join` or `restore` not counted: the client sends those
     /// after them again.
     pub received: u64,
+    /// The newest event of now. What comes above it is not of the past: the member's own `back` above all.
+    pub until: Sequence,
 }
 
 /// The relay is there, and has answered everything that was said before this ping, if it answers that at all.

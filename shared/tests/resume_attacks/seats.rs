@@ -39,7 +39,7 @@ fn r02_a_signature_of_a_return_used_again() {
     assert!(!holds(&name, &RelayNonce::new([0; 32]), &own.end.join, None));
     assert!(!holds(&another, &NONCE, &own.end.join, None));
     assert!(!holds(&name, &NONCE, &other.end.join, None));
-    call.input(2, Input::Received(Resumed { received: 1 << 20 }.into()));
+    call.input(2, Input::Received(Resumed { received: 1 << 20, until: Sequence(0) }.into()));
     let ToRelay::Restore(restore) = comes_back(&mut call, 2, ANOTHER) else { panic!("the relay is another") };
     assert!(!holds(&name, &NONCE, &own.end.join, Some(&restore.held)));
     let held = resume_bytes(&name, &NONCE, &own.end.join, Some(&restore.held));
@@ -162,7 +162,7 @@ fn r06_keys_signed_for_another_join() {
     let mut call = RESUME.call_of(4);
     let ToRelay::Restore(restore) = comes_back(&mut call, 2, ANOTHER) else { panic!("the relay is another") };
     let keys = restore.keys.clone();
-    call.input(2, Input::Received(Resumed { received: 0 }.into()));
+    call.input(2, Input::Received(Resumed { received: 0, until: Sequence(0) }.into()));
     call.relay_does(move |_, mut message| {
         if let ToClient::Claimed(claimed) = &mut message {
             for key in claimed.keys.iter_mut().filter(|key| key.joined == Joined(4)) {
@@ -236,7 +236,7 @@ fn r10_a_lie_about_what_was_received() {
     assert_eq!(messages(&call, 1), 1);
     for received in [0, u64::MAX, u64::MAX - 1, 0] {
         assert!(matches!(comes_back(&mut call, 2, SAME), ToRelay::Resume(_)));
-        call.input(2, Input::Received(Resumed { received }.into()));
+        call.input(2, Input::Received(Resumed { received, until: Sequence(0) }.into()));
         let back = MemberBack { at: call.at(), joined: Joined(3) };
         call.input(2, Input::Received(back.into()));
         call.advance(500);
@@ -261,7 +261,7 @@ fn r11_a_commit_lost_on_the_way() {
     call.muted.clear();
     comes_back(&mut call, 0, SAME);
     let since = call.now;
-    call.input(0, Input::Received(Resumed { received: u64::MAX }.into()));
+    call.input(0, Input::Received(Resumed { received: u64::MAX, until: Sequence(0) }.into()));
     call.advance(8_000);
     let stalled = |event: &Event| matches!(event, Event::Security(SecurityEvent::CommitStalled { .. }));
     assert!(call.members[0].told(stalled).unwrap().as_millis() - since.as_millis() <= 8_000);

@@ -120,7 +120,7 @@ fn rare(world: &World) -> Vec<Seed> {
     let to_client: [ToClient; 6] = [
         MemberAway { at, joined, reason: AwayReason::Silent }.into(),
         MemberBack { at, joined }.into(),
-        Resumed { received: 7 }.into(),
+        Resumed { received: 7, until: Sequence(5) }.into(),
         KeysLow { left: 2 }.into(),
         Refusal { code: Code::OutOfOrder, message: "a sentence".into() }.into(),
         Closing { retry_after: 500 }.into(),

@@ -29,8 +29,8 @@ pub(super) struct Faults {
     pub(super) frozen_until: Timestamp,
     /// No relay listens until then.
     pub(super) down_until: Timestamp,
-    /// Until when a restart may show: a relay that freezes meanwhile takes that much longer.
-    restart_shows_until: Timestamp,
+    /// From when until when each restart may show: a relay that freezes meanwhile takes that much longer.
+    restarts: Vec<(Timestamp, Timestamp)>,
     /// The newest fault, and when everything may be expected to be in order again.
     last: Option<Timestamp>,
     settled_at: Timestamp,
@@ -44,7 +44,12 @@ impl Faults {
 
     /// Whether a restarted relay may not have everybody back yet.
     pub(super) fn is_restarting(&self, now: Timestamp) -> bool {
-        now < self.restart_shows_until
+        self.was_restarting(now)
+    }
+
+    /// Whether a restart could show then.
+    pub(super) fn was_restarting(&self, then: Timestamp) -> bool {
+        self.restarts.iter().any(|(from, until)| (*from..*until).contains(&then))
     }
 
     /// Whether a relay was lost since then.
@@ -89,8 +94,10 @@ impl World {
     pub fn freeze_relay(&mut self, time: Duration) {
         self.fault(time);
         self.faults.frozen_until = self.faults.frozen_until.max(self.now + time);
-        if self.faults.is_restarting(self.now) {
-            self.faults.restart_shows_until = self.faults.restart_shows_until + time;
+        if self.faults.is_restarting(self.now)
+            && let Some((_, until)) = self.faults.restarts.last_mut()
+        {
+            *until = *until + time;
         }
         // What is held up for longer than a key lives cannot be read any more.
         self.checker.lose_messages();
@@ -100,7 +107,7 @@ impl World {
     pub fn restart_relay(&mut self, time: Duration) {
         self.fault(time);
         self.faults.down_until = self.now + time;
-        self.faults.restart_shows_until = self.now + time + RESTART;
+        self.faults.restarts.push((self.now, self.now + time + RESTART));
         self.faults.frozen_until = self.now;
         self.model.restart();
         self.checker.lose_messages();

@@ -9,7 +9,7 @@ use conclave_shared::{
         output::{Event, KeyUpdate, Output},
     },
     time::Timestamp,
-    wire::{At, ToClient, ToRelay, decode, encode},
+    wire::{At, ToClient, ToRelay, decode, encode, sealed::Content, signed::Body},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -76,6 +76,10 @@ impl World {
         match happening {
             Happening::ToRelay(socket, text) => {
                 self.trace.add(self.now, "to relay", socket.0, text.as_bytes());
+                if let Some(peer) = self.relay.peer_of(socket).filter(|_| says_goodbye(&text)) {
+                    // While it is not clear whose call it is, not everybody is told.
+                    self.model.turned_out(self.now, peer);
+                }
                 let does = self.relay.receive_on(self.now, socket, &text);
                 self.relay_does(does);
             }
@@ -155,12 +159,16 @@ impl World {
     }
 
     /// An epoch that was made last before a relay was lost may be lost with those who held it: then another of its number
-    /// takes its place; also at the new one, while it still takes seats back. One that was made later never may.
+    /// takes its place; also at the new one, while it still takes seats back, or later if all who held it have left. One that was
+    /// made after that never may.
     fn forget_lost(&mut self, id: PeerId, epoch: Epoch) {
         let key = (self.peer(id).life, epoch);
         let Some(facts) = self.checker.facts.get(&key) else { return };
         let differs = self.peer(id).session.transcript() != Some(facts.transcript);
-        if differs && (self.faults.restarted_since(facts.since) || self.faults.is_restarting(self.now)) {
+        let holds = |peer: &Peer| peer.line == Line::Up && peer.fingerprint(epoch) == Some(facts.fingerprint);
+        let in_restart = self.faults.restarted_since(facts.since) || self.faults.is_restarting(self.now);
+        let abandoned = || self.faults.was_restarting(facts.since) && !self.peers.values().any(holds);
+        if differs && (in_restart || abandoned()) {
             self.checker.facts.remove(&key);
         }
     }
@@ -367,4 +375,11 @@ impl World {
     pub fn joined(&self, peer: PeerId) -> Joined {
         self.peer(peer).joined.expect("a seat")
     }
+}
+
+/// Whether a device says that it leaves.
+fn says_goodbye(text: &str) -> bool {
+    let Ok(ToRelay::Body(signed)) = decode(text, limits::COMMIT_LENGTH) else { return false };
+    let content = Body::parse(&signed).and_then(|body| Content::parse(&body.content));
+    matches!(content, Ok(Content::Leave(_)))
 }
