@@ -145,7 +145,7 @@ impl Call {
         let (at, joined) = *sealing.get(usize::try_from(draw).unwrap_or(0).checked_rem(sealing.len())?)?;
         let member = self.members.swap_remove(at);
         self.leaves += 1;
-        self.books.leaving(joined, std::time::Instant::now());
+        self.books.leaving(joined, std::time::Instant::now(), way);
         member.leave(way);
         self.leaving.push((joined, tokio::spawn(member.stopped())));
         Some(joined)

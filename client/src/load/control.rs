@@ -42,7 +42,7 @@ async fn granted_leaver(call: &mut Call, books: &Arc<Books>) -> Result<Findings,
         stop_listening(&call.place, books).await.map_err(|error| error.to_string())?.ok_or("no key in the control")?;
     let heard = Arc::new(Mutex::new(Vec::new()));
     let listener = tokio::spawn(listen(transport, heard.clone()));
-    books.leaving(joined, std::time::Instant::now());
+    books.leaving(joined, std::time::Instant::now(), Way::Signed);
     call.leave(Way::Signed).ok_or("nobody to leave in the control")?;
     let targets = timeout(PATIENCE, excluded(books)).await.map_err(|_| "no rotation in the control")?;
     listener.abort();

@@ -14,6 +14,8 @@ use conclave_shared::{
     session::output::EpochInfo,
 };
 
+use super::device::Way;
+
 /// One epoch as the lead made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -39,7 +41,8 @@ pub(crate) struct Exclusion {
 /// A leave that not everybody has switched away from.
 struct Leave {
     joined: Joined,
-    at: Instant,
+    /// Since when others are to switch: its goodbye, or, without one, when the relay gave up its seat.
+    since: Option<Instant>,
     /// Where the log stood.
     from: usize,
     /// The first epoch without the leaver.
@@ -194,13 +197,16 @@ impl Ledger {
         self.active.values().filter(passed).count()
     }
 
-    /// This one led and was lost on purpose.
-    pub(crate) fn was_lost(&self, joined: Joined) -> bool {
-        self.lost.iter().any(|loss| loss.lead == joined)
+    /// A member was told that somebody has left.
+    pub(crate) fn left(&mut self, joined: Joined, now: Instant) {
+        for leave in self.leaves.iter_mut().filter(|leave| leave.joined == joined) {
+            leave.since.get_or_insert(now);
+        }
     }
 
-    /// A member is about to leave: it owes nothing more, and everybody else owes an epoch without it.
-    pub(crate) fn leaving(&mut self, member: Joined, now: Instant) -> Settled {
+    /// A member is about to leave, with a goodbye or without: it owes nothing more, and everybody else owes an epoch without
+    /// it.
+    pub(crate) fn leaving(&mut self, member: Joined, now: Instant, way: Way) -> Settled {
         self.gone.insert(member);
         self.active.remove(&member);
         for made in self.epochs.values_mut() {
@@ -210,7 +216,8 @@ impl Ledger {
             leave.waiting.remove(&member);
         }
         let (from, waiting) = (self.log.len(), BTreeSet::new());
-        self.leaves.push(Leave { joined: member, at: now, from, epoch: None, waiting, switched: now });
+        let since = (way == Way::Signed).then_some(now);
+        self.leaves.push(Leave { joined: member, since, from, epoch: None, waiting, switched: now });
         self.settle()
     }
 
@@ -286,7 +293,7 @@ impl Ledger {
             let targets = leave.epoch.map(|first| self.epochs.range(first..).map(|(_, made)| made.target).collect());
             let texts = self.log.get(leave.from..).unwrap_or_default().to_vec();
             let exclusion = Exclusion { joined: leave.joined, texts, targets: targets.unwrap_or_default() };
-            (leave.switched.duration_since(leave.at), exclusion)
+            (leave.since.map_or(Duration::ZERO, |since| leave.switched.saturating_duration_since(since)), exclusion)
         });
         let settled = settled.collect();
         if self.leaves.is_empty() {
@@ -351,7 +358,7 @@ mod tests {
     fn a_leave_is_settled_when_the_last_remaining_member_has_switched() {
         let (mut ledger, start) = (three(), Instant::now());
         assert!(ledger.is_settled());
-        assert!(ledger.leaving(Joined(2), start).is_empty());
+        assert!(ledger.leaving(Joined(2), start, Way::Signed).is_empty());
         ledger.heard(Some(Joined(2)), "the leaver's own");
         ledger.heard(Some(Joined(3)), "a text");
         ledger.heard(Some(Joined(1)), "a text");
@@ -382,7 +389,7 @@ mod tests {
     #[test]
     fn whatever_is_owed_is_named() {
         let mut ledger = three();
-        ledger.leaving(Joined(2), Instant::now());
+        ledger.leaving(Joined(2), Instant::now(), Way::Signed);
         assert_eq!(ledger.missed(), ["member 2 left and no epoch without it came"]);
         ledger.seated(Joined(4));
         make(&mut ledger, 1, &[1, 3]);
@@ -397,7 +404,7 @@ mod tests {
         let (mut ledger, start) = (three(), Instant::now());
         let later = |millis| start + Duration::from_millis(millis);
         assert_eq!(ledger.lead(), Some(Joined(1)));
-        ledger.leaving(Joined(1), start);
+        ledger.leaving(Joined(1), start, Way::Dropped);
         ledger.lose(Joined(1), start);
         assert_eq!(ledger.stuck(), 2);
         ledger.missed_by_members(Joined(3), later(1));
@@ -410,17 +417,29 @@ mod tests {
         ledger.switched(Joined(3), Epoch(Term(2), 0), later(6));
         let loss = ledger.loss().expect("a loss");
         assert_eq!((loss.detected, loss.healed, ledger.stuck()), (Some(later(2)), Some(later(6)), 0));
-        assert!(ledger.was_lost(Joined(1)) && !ledger.was_lost(Joined(2)));
+    }
+
+    #[test]
+    fn a_leave_without_a_goodbye_counts_from_when_the_relay_gives_up_the_seat() {
+        let (mut ledger, start) = (three(), Instant::now());
+        let later = |millis| start + Duration::from_millis(millis);
+        ledger.leaving(Joined(2), start, Way::Dropped);
+        ledger.left(Joined(2), later(10_000));
+        ledger.left(Joined(2), later(10_003));
+        make(&mut ledger, 1, &[1, 3]);
+        ledger.switched(Joined(1), epoch(1), later(10_004));
+        let settled = ledger.switched(Joined(3), epoch(1), later(10_009));
+        assert_eq!(settled.first().map(|(took, _)| *took), Some(Duration::from_millis(9)));
     }
 
     #[test]
     fn a_member_that_leaves_owes_nothing() {
         let (mut ledger, now) = (three(), Instant::now());
-        ledger.leaving(Joined(2), now);
+        ledger.leaving(Joined(2), now, Way::Signed);
         make(&mut ledger, 1, &[1, 3]);
         ledger.installed(Joined(1), epoch(1), print(1));
         ledger.switched(Joined(1), epoch(1), now);
-        let settled = ledger.leaving(Joined(3), now);
+        let settled = ledger.leaving(Joined(3), now, Way::Signed);
         assert_eq!(settled.len(), 1, "the first leave waited for the second leaver alone");
     }
 }

@@ -59,7 +59,7 @@ impl Call {
         self.stopped.insert(joined, stopped);
         let at = Instant::now();
         self.books.ledger().lose(joined, at);
-        self.books.leaving(joined, at);
+        self.books.leaving(joined, at, Way::Dropped);
         // Dropping it closes the socket.
         let open = transport.filter(|_| silent);
         while at.elapsed() < PATIENCE && self.books.ledger().loss().is_some_and(|loss| loss.healed.is_none()) {

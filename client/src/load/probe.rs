@@ -19,6 +19,7 @@ use conclave_shared::{
 };
 
 use super::{
+    device::Way,
     ledger::{Exclusion, Ledger, Settled, Target},
     report::Figures,
 };
@@ -53,8 +54,8 @@ impl Books {
     }
 
     /// A member is about to leave.
-    pub(crate) fn leaving(&self, member: Joined, now: Instant) {
-        self.settle(|ledger| ledger.leaving(member, now));
+    pub(crate) fn leaving(&self, member: Joined, now: Instant, way: Way) {
+        self.settle(|ledger| ledger.leaving(member, now, way));
     }
 
     /// From here on leads are lost on purpose, and members lead.
@@ -75,13 +76,9 @@ impl Books {
         let mut ledger = self.ledger();
         let settled = entry(&mut ledger);
         self.recording.store(ledger.has_open_leaves(), Ordering::Relaxed);
-        // How long the relay keeps the seat of a lost lead is no figure of a leave.
-        let leads: Vec<bool> = settled.iter().map(|(_, exclusion)| ledger.was_lost(exclusion.joined)).collect();
         drop(ledger);
-        for ((took, exclusion), was_lead) in settled.into_iter().zip(leads) {
-            if !was_lead {
-                self.figures().leave_to_switched(took);
-            }
+        for (took, exclusion) in settled {
+            self.figures().leave_to_switched(took);
             self.settled.lock().unwrap_or_else(PoisonError::into_inner).push(exclusion);
         }
     }
@@ -240,8 +237,11 @@ impl Observer for Probe {
             Event::LeadChanged { me, .. } if me != self.bot && !self.books.losing() => {
                 self.books.ledger().error("the lead bot does not lead".to_owned());
             }
-            Event::MemberAway { joined, .. } | Event::MemberLeft { joined, .. } => {
-                self.books.ledger().missed_by_members(joined, Instant::now());
+            Event::MemberAway { joined, .. } => self.books.ledger().missed_by_members(joined, Instant::now()),
+            Event::MemberLeft { joined, .. } => {
+                let (mut ledger, now) = (self.books.ledger(), Instant::now());
+                ledger.missed_by_members(joined, now);
+                ledger.left(joined, now);
             }
             Event::Ended(reason) => self.ended(reason),
             Event::LeadChanged { .. }

@@ -63,7 +63,8 @@ pub struct Report {
     pub leaves: u64,
     /// From the start of connecting to the installed key.
     pub join_to_key_ms: Spread,
-    /// From the leave to the last remaining member sealing without the leaver.
+    /// From the goodbye, or from when the relay gave up the seat of one that went without, to the last remaining member sealing
+    /// without the leaver.
     pub leave_to_all_switched_ms: Spread,
     /// How often a lead was to be lost.
     pub lead_losses: usize,
