@@ -2,10 +2,11 @@
 
 PORT ?= 8080
 
-.PHONY: help run janus test load chaos bench sim fuzz model bugs setup
+.PHONY: help run sdk janus test load chaos bench sim fuzz model bugs setup
 
 help:
 	@echo "make run     a call on this machine: relay, page and lead bot on 127.0.0.1 (PORT=8080)"
+	@echo "make sdk     the core for browsers: web/ is then a package for your bundler"
 	@echo "make janus   a media server for calls of many, on this machine: open the page with &sfu=janus (JANUS_PORT=8188)"
 	@echo "make test    every test, with the time each step took"
 	@echo "make load    a hundred members joining and leaving for a minute (MEMBERS= CHURN= DURATION= CALLS=)"
@@ -19,6 +20,9 @@ help:
 
 run:
 	@PORT=$(PORT) .ci/start
+
+sdk:
+	@.ci/setup run && .ci/wasm
 
 janus:
 	@.ci/janus
