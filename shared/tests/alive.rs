@@ -94,9 +94,11 @@ fn beats_that_are_withheld_are_told_and_a_question_that_is_answered_prolongs_the
     withhold(&mut world, 1, is_beat);
     world.advance(8_000);
     assert_eq!(world.members[1].alarms(), [SecurityEvent::LeadSilent { term: Term(1) }]);
-    world.advance(100_000);
+    world.advance(70_000);
     assert!(!world.members[1].events.contains(&Event::KeyFound), "nothing was missing");
     assert!(seals(&mut world, 1).is_ok());
+    world.advance(60_000);
+    assert_eq!(seals(&mut world, 1), Err(SealError::Paused), "a lead that nobody has heard for so long answers nobody");
     world.assert_no_alarm_of(0);
 }
 

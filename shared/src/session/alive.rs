@@ -63,8 +63,8 @@ impl Call {
         if group.roster.len() < 2 || epoch.term() != reign.term {
             return Ok(());
         }
-        let at = reign.pulse.at(ctx.now);
-        let signed = self.sign(ctx, epoch, None, &Beat { transcript, at }.into())?;
+        let (at, heard) = (reign.pulse.at(ctx.now), reign.pulse.heard());
+        let signed = self.sign(ctx, epoch, None, &Beat { transcript, at, heard }.into())?;
         ctx.send(signed);
         Ok(())
     }
@@ -144,7 +144,7 @@ impl Call {
         if !self.leads(ctx, from, epoch) {
             return;
         }
-        self.lease.beat(ctx.now, beat.at);
+        self.lease.beat((ctx.now, ctx.config), beat.at, beat.heard);
         self.compare(ctx, from, epoch, beat.transcript);
         if self.group.as_ref().is_some_and(|group| (group.epoch, group.transcript) == (epoch, beat.transcript)) {
             self.unsure = false;

@@ -156,7 +156,10 @@ impl Call {
     fn on_content(&mut self, ctx: &mut Ctx<'_>, from: Joined, body: &Body) {
         match Content::parse(&body.content) {
             Ok(Content::Activate(_)) => self.on_activate(ctx, from, body.epoch),
-            Ok(Content::Leave(_)) => self.on_left(ctx, from, LeftReason::Left),
+            Ok(Content::Leave(_)) => {
+                self.on_left(ctx, from, LeftReason::Left);
+                self.claims.sign_out(ctx.now, from);
+            }
             Ok(Content::Rotate(_)) => {
                 let now = ctx.now;
                 if let Some(reign) = &mut self.reign {

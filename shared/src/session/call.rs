@@ -114,6 +114,8 @@ pub(super) struct Call {
     pub(super) told: BTreeMap<Joined, u64>,
     /// When the connection was last taken up again.
     pub(super) up_since: Timestamp,
+    /// How much longer those may stay silent, of the time that this device led, who have not shown themselves in its reigns.
+    pub(super) owing: BTreeMap<Joined, Duration>,
     /// The lead that was refused last, and of which term.
     pub(super) refused: Option<(Term, Joined)>,
     /// The newest event that is said again on this connection.
@@ -192,6 +194,7 @@ impl Call {
             asked: VecDeque::new(),
             told: BTreeMap::new(),
             up_since: ctx.now,
+            owing: BTreeMap::new(),
             refused: None,
             missed_until: Sequence(0),
             told_missing: false,

@@ -41,6 +41,8 @@ pub(crate) struct Claim {
     curve25519: Curve25519Key,
     /// When the relay said that it is gone.
     gone: Option<Timestamp>,
+    /// It signed that it leaves: no word of the relay undoes that.
+    signed_out: bool,
     /// It keeps its seat and cannot lead.
     away: bool,
     /// The relay knows of it: not so after a restart, until it comes back.
@@ -67,7 +69,7 @@ impl Claim {
 
     /// The relay holds it for connected.
     pub(crate) fn present(&self) -> bool {
-        self.gone.is_none()
+        self.gone.is_none() && !self.signed_out
     }
 
     /// Whether it may lead.
@@ -224,6 +226,18 @@ impl Claims {
         }
     }
 
+    /// Somebody signed that they leave.
+    pub(crate) fn sign_out(&mut self, now: Timestamp, joined: Joined) {
+        if let Some(claim) = self.claims.get_mut(&joined) {
+            (claim.gone, claim.signed_out) = (claim.gone.or(Some(now)), true);
+        }
+    }
+
+    /// Whether somebody signed that they leave.
+    pub(crate) fn is_signed_out(&self, joined: Joined) -> bool {
+        self.claims.get(&joined).is_some_and(|claim| claim.signed_out)
+    }
+
     /// A commit that this device checked, or, before it has a roster, what a lead told the relay of one.
     pub(crate) fn commit(&mut self, add: &[Joined], remove: &[Joined]) {
         for joined in remove {
@@ -335,6 +349,7 @@ fn claim(call: &CallName, now: Timestamp, member: MemberClaim, card: &VerifiedCa
         committed: member.committed,
         named: member.committed,
         gone: (!member.present).then_some(now),
+        signed_out: false,
         away: member.away.is_some(),
         listed: true,
         card: member.card,

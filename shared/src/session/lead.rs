@@ -93,7 +93,7 @@ impl Call {
             self.claim(ctx);
         }
         let Some(reign) = self.reign.as_mut().filter(|reign| reign.confirmed) else { return Ok(()) };
-        reign.expire_expected(ctx.now);
+        reign.expire_expected(ctx.now, ctx.config);
         if let Some(epoch) = reign.stall(ctx.now) {
             ctx.alarm(SecurityEvent::CommitStalled { epoch });
         }
@@ -130,14 +130,14 @@ impl Call {
             ctx.send(Claim { of });
         }
         for joined in given_up {
-            self.give_up(ctx, joined);
+            // The relay has no key of somebody who is away and whom it does not know: nobody's fault.
+            let away = self.claims.is_away(joined);
+            self.give_up(ctx, joined, away);
         }
     }
 
     /// A member that no key can be sealed to cannot stay, and a joiner cannot come in.
-    fn give_up(&mut self, ctx: &mut Ctx<'_>, joined: Joined) {
-        // The relay has no key of somebody who is away and whom it does not know: nobody's fault.
-        let away = self.claims.is_away(joined);
+    fn give_up(&mut self, ctx: &mut Ctx<'_>, joined: Joined, away: bool) {
         if !away {
             ctx.alarm(SecurityEvent::BadKeys { joined });
             self.claims.reject(joined);
@@ -170,7 +170,7 @@ impl Call {
                         self.regrant(ctx, joined, nonce);
                     }
                 }
-                None => self.give_up(ctx, joined),
+                None => self.give_up(ctx, joined, false),
             }
         }
     }
@@ -281,10 +281,12 @@ impl Call {
         }
         if commit.cause == Cause::LeadChange {
             // Whom the last lead had proof of is not known here: an acknowledgement of this epoch is one.
-            let until = ctx.now + ctx.config.presence * PRESENCE_AFTER_CHANGE;
+            let time = ctx.config.presence * PRESENCE_AFTER_CHANGE;
+            let owing = std::mem::take(&mut self.owing);
             let members = tip.roster.iter().map(|entry| entry.added.joined);
             let others = members.filter(|joined| *joined != self.me.joined);
-            reign.expected.extend(others.map(|joined| (joined, (until, epoch))));
+            let until = |joined| ctx.now + owing.get(&joined).map_or(time, |left| time.min(*left));
+            reign.expected.extend(others.map(|joined| (joined, (until(joined), epoch))));
         }
         reign.leaving.retain(|joined, _| !removed.contains(joined));
         reign.claiming.retain(|joined, _| !removed.contains(joined));
@@ -430,8 +432,11 @@ impl Call {
             ctx.alarm(SecurityEvent::BadAck { from });
         } else {
             reign.acknowledge(ctx.now, from, epoch);
-            self.lease.hear(ctx.now);
-            if reign.expected.remove(&from).is_some() {
+            // An acknowledgement can be played again, and any member can make another's: it shows that a member of before is
+            // there, by an epoch of this reign, and never a newcomer.
+            let shows = |(_, first): &(Timestamp, Epoch)| first.count() == 0 && epoch >= *first;
+            if reign.expected.get(&from).is_some_and(shows) {
+                reign.expected.remove(&from);
                 ctx.event(Event::MemberPresent(from));
             }
         }

@@ -30,6 +30,8 @@ pub(super) struct Lease {
     newest: u64,
     /// The least time between a beat's `at` and its coming, in this term.
     slip: Option<i128>,
+    /// The newest beat was that of a lead which hears nobody.
+    alone: bool,
     /// The silence was told.
     told: bool,
     /// Since when the newest epoch is missing.
@@ -51,6 +53,7 @@ impl Lease {
             beat: now,
             newest: 0,
             slip: None,
+            alone: false,
             told: false,
             behind: None,
             paused: None,
@@ -70,15 +73,16 @@ impl Lease {
         self.settle();
     }
 
-    /// A beat of the lead came. Whether it is fresh.
-    pub(super) fn beat(&mut self, now: Timestamp, at: u64) -> bool {
+    /// A beat of the lead came, and when it last knew itself heard. Whether it is fresh, and the lead not alone in the dark.
+    pub(super) fn beat(&mut self, (now, config): (Timestamp, &Config), at: u64, heard: u64) -> bool {
         let slip = i128::from(now.as_millis()) - i128::from(at);
         let least = self.slip.map_or(slip, |least| least.min(slip));
         self.slip = Some(least);
         self.beat = now;
         self.newest = self.newest.max(at);
         self.settle();
-        let fresh = slip - least <= SLIP;
+        self.alone = u128::from(at.saturating_sub(heard)) > config.lease.as_millis();
+        let fresh = slip - least <= SLIP && !self.alone;
         if fresh {
             self.hear(now);
         }
@@ -123,7 +127,8 @@ impl Lease {
 
     /// The lead was silent for long enough to be told, once: the lead, or a relay that answers and keeps this back.
     pub(super) fn tell(&mut self, now: Timestamp, config: &Config) -> bool {
-        let silent = !self.told && self.proofs > 0 && now.since(self.fresh) >= config.lease_warning;
+        let proven = self.proofs > 0 || self.alone;
+        let silent = !self.told && proven && now.since(self.fresh) >= config.lease_warning;
         self.told |= silent;
         silent
     }
@@ -210,13 +215,21 @@ mod tests {
     #[test]
     fn a_delayed_beat_is_not_fresh_and_a_fresh_one_prolongs_the_lease() {
         let mut lease = Lease::new(at(0));
-        assert!(lease.beat(at(10_000), 0));
-        assert!(!lease.beat(at(17_001), 2_000), "it came five seconds later than it could have");
+        assert!(lease.beat((at(10_000), &config()), 0, 0));
+        assert!(!lease.beat((at(17_001), &config()), 2_000, 0), "it came five seconds later than it could have");
         assert!(lease.is_over(at(55_000), &config()));
-        assert!(lease.beat(at(56_000), 46_000));
+        assert!(lease.beat((at(56_000), &config()), 46_000, 40_000));
         assert!(!lease.is_over(at(100_999), &config()));
         lease.begin_term(at(57_000));
-        assert!(lease.beat(at(58_000), 0), "another clock");
+        assert!(lease.beat((at(58_000), &config()), 0, 0), "another clock");
+    }
+
+    #[test]
+    fn a_lead_that_hears_nobody_prolongs_no_lease() {
+        let mut lease = Lease::new(at(0));
+        assert!(lease.beat((at(40_000), &config()), 40_000, 0));
+        assert!(!lease.beat((at(46_000), &config()), 46_000, 999), "45 seconds and one millisecond");
+        assert!(lease.beat((at(48_000), &config()), 48_000, 3_000));
     }
 
     #[test]
@@ -274,7 +287,7 @@ mod tests {
         // The one ping that was said, at the silence of three seconds.
         lease.proven(at(30_000), 3_000);
         assert!(!lease.suspect(at(30_000), &config(), None));
-        lease.beat(at(30_100), 28_000);
+        lease.beat((at(30_100), &config()), 28_000, 20_000);
         assert_eq!(watch(&mut lease, 30_200, 35_000, Some(100)), None);
     }
 

@@ -55,6 +55,11 @@ impl Pulse {
         u64::try_from(now.since(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// `at` of the newest beat that anybody echoed.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard
+    }
+
     /// Whether to beat now.
     pub(super) fn beat(&mut self, now: Timestamp, config: &Config) -> bool {
         let due = self.beat.is_none_or(|last| now.since(last) >= config.beat);

@@ -33,6 +33,8 @@ const PACED_FROM: usize = 6;
 const PACED_EPOCHS: u32 = 10;
 /// How long a commit may be under way to the relay and back before the application is told.
 const STALL_TIME: Duration = Duration::from_secs(5);
+/// For how many times that a joiner has to show itself a relay that answers no ping keeps up whoever shows nothing.
+const STANDS_FOR: u32 = 3;
 
 /// The reign of this device.
 pub(super) struct Reign {
@@ -78,6 +80,8 @@ pub(super) struct Reign {
     pub(super) regrants: BTreeMap<Joined, RequestNonce>,
     /// Until when those are waited for who have not come back to a relay that was restarted.
     pub(super) absent: BTreeMap<Joined, Timestamp>,
+    /// Those who were given time anew because the relay stood still.
+    pardoned: BTreeSet<Joined>,
     /// The relay knows of this reign: false from when a relay was restarted until it has taken the reign up.
     pub(super) confirmed: bool,
     /// When the last commit was made.
@@ -171,6 +175,7 @@ impl Reign {
             requests: Asked::default(),
             regrants: BTreeMap::new(),
             absent: BTreeMap::new(),
+            pardoned: BTreeSet::new(),
             confirmed: true,
         }
     }
@@ -230,6 +235,7 @@ impl Reign {
         self.claiming.remove(&joined);
         self.expected.remove(&joined);
         self.absent.remove(&joined);
+        self.pardoned.remove(&joined);
         self.regrants.remove(&joined);
         self.requests.forget(joined);
         self.pulse.forget(joined);
@@ -252,6 +258,15 @@ impl Reign {
             self.expelled.insert(joined);
             self.depart(joined, Cause::Remove);
         })
+    }
+
+    /// Whom the application wants out and no commit that was sequenced has taken out.
+    pub(super) fn not_removed(&self) -> impl Iterator<Item = Joined> {
+        let sent = self
+            .staged
+            .iter()
+            .flat_map(|staged| staged.removed.iter().filter(|joined| !staged.upload.lost.contains(joined)).copied());
+        self.expelled.iter().copied().chain(sent)
     }
 
     /// The application wants a new session.
@@ -394,22 +409,25 @@ impl Reign {
     pub(super) fn answered(&mut self, now: Timestamp, n: u32, config: &Config) {
         if self.pulse.pong(now, n) {
             let anew = now + config.presence;
-            self.expected.values_mut().for_each(|(until, _)| *until = anew.max(*until));
-            self.absent.values_mut().for_each(|until| *until = anew.max(*until));
+            // Once for each: a relay makes such silences at will.
+            let expected = self.expected.iter_mut().map(|(joined, (until, _))| (joined, until));
+            for (joined, until) in expected.chain(&mut self.absent) {
+                if self.pardoned.insert(*joined) {
+                    *until = anew.max(*until);
+                }
+            }
         }
     }
 
     /// Joiners whose time to show themselves is over are to be removed, unless the relay stands still: that is not their
     /// silence.
-    pub(super) fn expire_expected(&mut self, now: Timestamp) {
-        if self.pulse.stands(now) {
-            return;
-        }
-        let silent = self.expected.iter().filter(|(_, (until, _))| *until <= now);
+    pub(super) fn expire_expected(&mut self, now: Timestamp, config: &Config) {
+        let stands = if self.pulse.stands(now) { config.presence * STANDS_FOR } else { Duration::ZERO };
+        let silent = self.expected.iter().filter(|(_, (until, _))| *until + stands <= now);
         for joined in silent.map(|(joined, _)| *joined).collect::<Vec<_>>() {
             self.depart(joined, Cause::Remove);
         }
-        let lost = self.absent.iter().filter(|(_, until)| **until <= now);
+        let lost = self.absent.iter().filter(|(_, until)| **until + stands <= now);
         for joined in lost.map(|(joined, _)| *joined).collect::<Vec<_>>() {
             self.depart(joined, Cause::Leave);
         }

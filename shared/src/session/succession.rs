@@ -2,7 +2,7 @@
 
 use super::{
     call::{Call, Ctx},
-    error::SecurityEvent,
+    error::{CommandError, SecurityEvent},
     output::{EndReason, Event},
     rules::{Named, Reigns, Stand, accepts},
 };
@@ -20,7 +20,9 @@ impl Call {
         let Lead { term, joined, genesis, .. } = event;
         let settling = self.is_settling(ctx);
         let stand = match &self.group {
-            Some(group) if settling => Stand::Restored { member: group.roster.contains(joined) },
+            Some(group) if settling => {
+                Stand::Restored { member: group.roster.contains(joined) && !self.claims.is_signed_out(joined) }
+            }
             Some(group) => Stand::Roster { first: group.roster.first(|joined| self.claims.is_live(joined)) },
             None => Stand::Newcomer { me: self.me.joined },
         };
@@ -46,7 +48,7 @@ impl Call {
         let behind = self.lease.is_behind() && self.spoken_in.is_some_and(spoken);
         self.lead = Some((term, joined));
         self.awaits_lead = false;
-        self.reign = None;
+        self.end_reign(ctx);
         if !planted!(KeepReadyGrants) {
             self.olm.unprepare();
         }
@@ -68,6 +70,17 @@ impl Call {
         }
         self.say_again(ctx);
         Ok(())
+    }
+
+    /// Another leads. Who was silent stays on the list, or leads that change often enough would hide a leave for ever; and the
+    /// application hears of removals that were not carried out.
+    fn end_reign(&mut self, ctx: &mut Ctx<'_>) {
+        let (Some(reign), Some(group)) = (self.reign.take(), &self.group) else { return };
+        let silent = reign.expected.iter().map(|(joined, (until, _))| (*joined, until.since(ctx.now)));
+        self.owing = silent.filter(|(joined, _)| group.roster.contains(*joined)).collect();
+        for _ in reign.not_removed().filter(|joined| group.roster.contains(*joined)) {
+            ctx.event(Event::CommandFailed(CommandError::NotLead));
+        }
     }
 
     /// The relay names the reign of now again. One that this device declined it declines once more: the word may be lost.

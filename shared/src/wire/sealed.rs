@@ -91,6 +91,9 @@ pub struct Beat {
     pub transcript: Transcript,
     /// Milliseconds since the term began, by the lead's own clock.
     pub at: u64,
+    /// `at` of the newest beat that some member has echoed, 0 before the first: a lead that nobody hears, or that hears nobody,
+    /// renews no lease.
+    pub heard: u64,
 }
 
 /// The sender is there. The body's epoch is the newest that it holds.

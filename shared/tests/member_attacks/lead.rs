@@ -104,7 +104,7 @@ fn m05_two_halves_with_the_relay_s_help() {
         assert_eq!(call.newest(index).1, half.transcript);
     }
     assert_ne!(call.newest(2).0, call.newest(3).0);
-    let beat = mallory.body(epoch(2, 0), None, Beat { transcript: halves[0].transcript, at: 2_000 });
+    let beat = mallory.body(epoch(2, 0), None, Beat { transcript: halves[0].transcript, at: 2_000, heard: 0 });
     call.say(MALLORY, beat);
     call.settle();
     call.assert_told(3, since, SOON, SecurityEvent::Fork { from: MALLORY_S, epoch: epoch(2, 0) });

@@ -27,7 +27,7 @@ fn words(transcript: conclave_shared::id::Transcript) -> [Content; 6] {
         Leave {}.into(),
         Rotate {}.into(),
         Activate {}.into(),
-        Beat { transcript, at: 60_000 }.into(),
+        Beat { transcript, at: 60_000, heard: 60_000 }.into(),
         Alive { transcript, beat: 60_000 }.into(),
         KeyRequest { nonce: RequestNonce::new([4; 16]), fresh: true }.into(),
     ]
@@ -66,7 +66,7 @@ fn m11_a_lead_s_words_by_somebody_else() {
     let current = call.assert_harmless();
     let mut mallory = Insider::of(&call, MALLORY);
     let next = epoch(1, current.count() + 1);
-    let beat = Beat { transcript: call.newest(0).1, at: 60_000 };
+    let beat = Beat { transcript: call.newest(0).1, at: 60_000, heard: 60_000 };
     for (epoch, content) in [(current, Content::from(beat)), (current, Activate {}.into()), (next, Activate {}.into())]
     {
         let since = call.now;

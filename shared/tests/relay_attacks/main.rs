@@ -9,6 +9,7 @@ mod attack;
 mod plain;
 
 mod halves;
+mod keeping;
 mod keys;
 mod leads;
 mod ready;

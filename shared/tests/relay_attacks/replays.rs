@@ -134,7 +134,7 @@ fn a18_a_forged_heartbeat() {
     let mut call = RELAY.call_of(3);
     let current = call.assert_harmless();
     let (eve, join) = eve::outsider();
-    let beat = Beat { transcript: call.newest(0).1, at: 1 << 40 };
+    let beat = Beat { transcript: call.newest(0).1, at: 1 << 40, heard: 1 << 40 };
     let contents = [Content::from(beat), Content::from(Activate {})];
     for (content, epoch) in contents.iter().zip([current, Epoch(current.term(), 60)]) {
         let since = call.now;

@@ -1,0 +1,178 @@
+//! Somebody has left, and the relay would keep them in.
+
+use crate::{
+    RELAY,
+    attack::{Attack, insider::Insider},
+};
+use conclave_shared::{
+    id::{Joined, Term},
+    session::{
+        error::{CommandError, SecurityEvent},
+        input::{Command, Input},
+        output::{Event, PauseReason},
+    },
+    wire::{
+        Acked, AwayReason, BodyFrom, Lead, MemberAway, MemberBack, MemberClaim, MemberJoined, ToClient, ToRelay,
+        sealed::{Content, Leave},
+        signed::Body,
+    },
+};
+
+/// The relay takes the lead from one member and gives it to another, lawfully.
+fn depose(call: &mut Attack, (from, to): (u64, u64), term: u32) {
+    let away = MemberAway { at: call.at(), joined: Joined(from), reason: AwayReason::Silent };
+    let lead = Lead { at: call.at(), term: Term(term), joined: Joined(to), genesis: false };
+    let back = MemberBack { at: call.at(), joined: Joined(from) };
+    for event in [ToClient::from(away), lead.into(), back.into()] {
+        call.all(None, &event);
+    }
+    call.lead = Some((Term(term), Joined(to)));
+}
+
+fn content(message: &ToClient) -> Option<Content> {
+    let ToClient::Body(body) = message else { return None };
+    Content::parse(&Body::parse(&body.signed).ok()?.content).ok()
+}
+
+/// Whether a message tells that somebody has left.
+fn tells_of_a_leave(message: &ToClient) -> bool {
+    matches!(message, ToClient::Left(_)) || matches!(content(message), Some(Content::Leave(_)))
+}
+
+/// What the lead was last told that a member holds.
+fn newest_ack(call: &Attack, from: u64) -> Acked {
+    let acks = call
+        .wire
+        .iter()
+        .rev()
+        .filter_map(|(_, message)| if let ToClient::Ack(ack) = message { Some(ack) } else { None });
+    acks.into_iter().find(|ack| ack.from == Joined(from)).expect("an acknowledgement").clone()
+}
+
+fn members(call: &Attack, index: usize) -> Vec<u64> {
+    call.members[index].session.members().iter().map(|info| info.joined.0).collect()
+}
+
+/// A25. A member signs that it leaves; the relay says again that it is here, keeps the lead from committing without it and
+/// names the next. -> harmless: the next lead's first epoch is without it, though the relay calls it present.
+#[test]
+fn a25_a_leave_taken_back() {
+    let mut call = RELAY.call_of(4);
+    let leaver = Insider::of(&call, 3);
+    let said = call.said.iter().filter(|(index, _)| *index == 3);
+    let numbers =
+        said.filter_map(|(_, said)| if let ToRelay::Body(body) = said { Body::parse(body).ok() } else { None });
+    let last = numbers.map(|body| body.n).max().unwrap_or_default();
+    let epoch = call.members[0].session.epoch().unwrap();
+    let leave = leaver.numbered(last + 1, epoch, None, &Leave {}.into());
+    call.lead = Some((Term(2), Joined(2)));
+    let claim = MemberClaim { committed: true, present: true, ..call.claimed(Joined(4)) };
+    for index in 0..3 {
+        let body = BodyFrom { at: call.at(), from: Joined(4), signed: leave.clone() };
+        call.input(index, Input::Received(body.into()));
+        let again = MemberJoined { at: call.at(), member: claim.clone() };
+        call.input(index, Input::Received(again.into()));
+    }
+    depose(&mut call, (1, 2), 2);
+    call.advance(1_000);
+    assert_eq!(members(&call, 1), [1, 2, 3]);
+    call.assert_shut_out(3, 1);
+}
+
+/// A26. The relay hides a leave, keeps every sign of life from the lead, and plays it an old acknowledgement again and
+/// again. -> everybody stops sealing within the lease and the way to it: the lead at 45 s, the others 45 s later at most.
+#[test]
+fn a26_a_hidden_leave_and_a_lead_in_the_dark() {
+    let mut call = RELAY.call_of(4);
+    call.command(0, Command::Rotate);
+    call.advance(3_000);
+    call.relay_does(|to, message| {
+        let sign = to == 0 && matches!(content(&message), Some(Content::Alive(_)));
+        if sign || tells_of_a_leave(&message) { vec![] } else { vec![message] }
+    });
+    call.command(3, Command::Leave);
+    for _ in 0..10 {
+        call.advance(10_000);
+        let ack = Acked { at: call.at(), ..newest_ack(&call, 2) };
+        call.input(0, Input::Received(ack.into()));
+    }
+    let paused = |event: &Event| matches!(event, Event::Paused(PauseReason::Lease));
+    for index in 0..3 {
+        assert!(call.members[index].told(paused).is_some(), "member {index} seals");
+    }
+    let silent = |event: &Event| matches!(event, Event::Security(SecurityEvent::LeadSilent { .. }));
+    assert!(call.members[1].told(silent).is_some() && call.members[2].told(silent).is_some());
+    call.advance(600_000);
+    for index in 0..3 {
+        assert!(!call.members[index].events.contains(&Event::Resumed), "an old acknowledgement proves nothing");
+    }
+}
+
+/// A27. The relay hides a leave and changes the lead every 25 s, so that nobody leads for the 30 s after which silence
+/// counts. -> harmless: what is left of that time is kept from reign to reign, and the leaver is out with the third.
+#[test]
+fn a27_slow_elections() {
+    let mut call = RELAY.call_of(4);
+    call.relay_does(|_, message| if tells_of_a_leave(&message) { vec![] } else { vec![message] });
+    call.command(3, Command::Leave);
+    for term in 2..5 {
+        let (from, to) = if term % 2 == 0 { (1, 2) } else { (2, 1) };
+        depose(&mut call, (from, to), term);
+        call.advance(25_000);
+    }
+    assert_eq!(members(&call, 1), [1, 2, 3]);
+    call.assert_shut_out(3, 1);
+}
+
+/// A28. The relay hides a leave, changes the lead, and plays the new lead an old acknowledgement of the leaver. ->
+/// harmless: one of an earlier reign is no sign of life, and the leaver is out 30 s after the change.
+#[test]
+fn a28_an_old_acknowledgement_as_presence() {
+    let mut call = RELAY.call_of(4);
+    call.command(0, Command::Rotate);
+    call.advance(3_000);
+    let old = newest_ack(&call, 4);
+    call.relay_does(|_, message| if tells_of_a_leave(&message) { vec![] } else { vec![message] });
+    call.command(3, Command::Leave);
+    call.settle();
+    depose(&mut call, (1, 2), 2);
+    call.advance(500);
+    let again = Acked { at: call.at(), ..old };
+    call.input(1, Input::Received(again.into()));
+    let present = |event: &Event| matches!(event, Event::MemberPresent(Joined(4)));
+    assert_eq!(call.members[1].told(present), None);
+    call.advance(31_000);
+    assert_eq!(members(&call, 1), [1, 2, 3]);
+    call.assert_shut_out(3, 1);
+}
+
+/// A29. The relay answers none of the lead's pings, or each too late, as if it stood still, so that the time of a newcomer
+/// that shows nothing never ends. -> harmless: a relay that stands still longer than 30 s, or a second time, keeps nobody in.
+#[test]
+fn a29_a_relay_that_pretends_to_stand_still() {
+    let mut call = RELAY.call_of(2);
+    call.relay_does(|to, message| {
+        let kept = to == 0 && matches!(message, ToClient::Pong(_));
+        let deaf = to == 2 && !matches!(message, ToClient::Challenge(_));
+        if kept || deaf { vec![] } else { vec![message] }
+    });
+    call.joins(1);
+    call.advance(9_000);
+    assert_eq!(members(&call, 0), [1, 2, 3]);
+    call.advance(36_000);
+    assert_eq!(members(&call, 0), [1, 2]);
+}
+
+/// A30. The application removes a member; the relay withholds that commit and changes the lead. -> `command_failed` at the
+/// lead that was, at once: its application knows that the member is still in.
+#[test]
+fn a30_a_removal_withheld() {
+    let mut call = RELAY.call_of(4);
+    call.lead = Some((Term(2), Joined(2)));
+    call.command(0, Command::Remove(Joined(4)));
+    call.advance(500);
+    depose(&mut call, (1, 2), 2);
+    call.advance(1_000);
+    assert!(call.members[0].events.contains(&Event::CommandFailed(CommandError::NotLead)));
+    call.assert_harmless();
+}
