@@ -1,6 +1,6 @@
 //! A relay behind a proxy that ends TLS, as it is run everywhere but on one's own machine.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::wildcard_enum_match_arm)]
 
 mod support;
 

@@ -18,6 +18,7 @@ use super::{
     output::{EndReason, Event, KeyMissing, KeyUpdate, MemberInfo, Output},
     reign::Reign,
     request::Wanting,
+    succession::Elections,
     timer::{Deadline, Timer},
     unsaid::Unsaid,
 };
@@ -114,10 +115,8 @@ pub(super) struct Call {
     pub(super) told: BTreeMap<Joined, u64>,
     /// When the connection was last taken up again.
     pub(super) up_since: Timestamp,
-    /// How much longer those may stay silent, of the time that this device led, who have not shown themselves in its reigns.
-    pub(super) owing: BTreeMap<Joined, Duration>,
-    /// The lead that was refused last, and of which term.
-    pub(super) refused: Option<(Term, Joined)>,
+    /// What outlasts a reign.
+    pub(super) elections: Elections,
     /// The newest event that is said again on this connection.
     pub(super) missed_until: Sequence,
     /// The application knows that it is missing.
@@ -194,8 +193,7 @@ impl Call {
             asked: VecDeque::new(),
             told: BTreeMap::new(),
             up_since: ctx.now,
-            owing: BTreeMap::new(),
-            refused: None,
+            elections: Elections::default(),
             missed_until: Sequence(0),
             told_missing: false,
             settled_at: None,

@@ -282,7 +282,7 @@ impl Call {
         if commit.cause == Cause::LeadChange {
             // Whom the last lead had proof of is not known here: an acknowledgement of this epoch is one.
             let time = ctx.config.presence * PRESENCE_AFTER_CHANGE;
-            let owing = std::mem::take(&mut self.owing);
+            let owing = std::mem::take(&mut self.elections.owing);
             let members = tip.roster.iter().map(|entry| entry.added.joined);
             let others = members.filter(|joined| *joined != self.me.joined);
             let until = |joined| ctx.now + owing.get(&joined).map_or(time, |left| time.min(*left));

@@ -1,5 +1,7 @@
 //! Who leads: computed by every member from its own roster, never announced.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use super::{
     call::{Call, Ctx},
     error::{CommandError, SecurityEvent},
@@ -7,12 +9,21 @@ use super::{
     rules::{Named, Reigns, Stand, accepts},
 };
 use crate::{
-    id::Term,
+    id::{Joined, Term},
     wire::{Decline, Lead},
 };
 
 /// Terms in which a lead is declined for an epoch that was only spoken of: a lead that lies must not empty the whole order.
 const DECLINED_TERMS: u32 = 2;
+
+/// What outlasts a reign.
+#[derive(Default)]
+pub(super) struct Elections {
+    /// The lead that was refused last, and of which term.
+    refused: Option<(Term, Joined)>,
+    /// How much longer those may stay silent, of the time that this device led, who have not shown themselves in its reigns.
+    pub(super) owing: BTreeMap<Joined, Duration>,
+}
 
 impl Call {
     /// Succession is computed from the roster; the relay only says that it is time.
@@ -27,7 +38,7 @@ impl Call {
             None => Stand::Newcomer { me: self.me.joined },
         };
         // Terms rise by one, counting the one whose lead was refused.
-        let refused = self.refused.filter(|(refused, _)| refused.0.checked_add(1) == Some(term.0));
+        let refused = self.elections.refused.filter(|(refused, _)| refused.0.checked_add(1) == Some(term.0));
         match accepts(refused.max(self.lead), Named { term, joined, genesis }, stand) {
             Ok(Reigns::Anew) => {}
             Ok(Reigns::On) => {
@@ -36,7 +47,7 @@ impl Call {
             }
             Err(wrong) => {
                 if matches!(wrong, SecurityEvent::WrongLead { .. }) {
-                    self.refused = Some((term, joined));
+                    self.elections.refused = Some((term, joined));
                 }
                 ctx.alarm(wrong);
                 // A relay that was restarted went by what most remember, and whoever missed a commit does not know whom it added:
@@ -77,7 +88,7 @@ impl Call {
     fn end_reign(&mut self, ctx: &mut Ctx<'_>) {
         let (Some(reign), Some(group)) = (self.reign.take(), &self.group) else { return };
         let silent = reign.expected.iter().map(|(joined, (until, _))| (*joined, until.since(ctx.now)));
-        self.owing = silent.filter(|(joined, _)| group.roster.contains(*joined)).collect();
+        self.elections.owing = silent.filter(|(joined, _)| group.roster.contains(*joined)).collect();
         for _ in reign.not_removed().filter(|joined| group.roster.contains(*joined)) {
             ctx.event(Event::CommandFailed(CommandError::NotLead));
         }
