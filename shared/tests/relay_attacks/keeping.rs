@@ -46,7 +46,7 @@ fn newest_ack(call: &Attack, from: u64) -> Acked {
         .iter()
         .rev()
         .filter_map(|(_, message)| if let ToClient::Ack(ack) = message { Some(ack) } else { None });
-    acks.into_iter().find(|ack| ack.from == Joined(from)).expect("an acknowledgement").clone()
+    *acks.into_iter().find(|ack| ack.from == Joined(from)).expect("an acknowledgement")
 }
 
 fn members(call: &Attack, index: usize) -> Vec<u64> {
