@@ -5,14 +5,14 @@ use crate::{MALLORY, MALLORY_S, MEMBERS, attack::SOON, change_of_lead, commit, e
 use conclave_shared::{
     crypto::group::OutboundGroup,
     frame::{clear_bytes::Codec, sealer::SealError},
-    id::{CardHash, Joined, RosterHash, Seat},
+    id::{CardHash, Epoch, Joined, RosterHash, Seat, Term},
     session::{
         error::{CommitError, RosterError, SecurityEvent},
         input::Input,
         output::{Event, KeyMissing, PauseReason},
     },
     wire::{
-        Broadcast, Commit, Committed, MemberJoined, ToClient,
+        AwayReason, Broadcast, Commit, Committed, Lead, MemberAway, MemberJoined, ToClient, ToRelay,
         sealed::{Activate, Added, Beat, Cause},
     },
 };
@@ -211,4 +211,31 @@ fn m09_grants_for_somebody_else() {
     }
     let opened = call.wire.iter().filter(|(_, message)| matches!(message, ToClient::Commit(_))).count();
     assert!(opened > 0);
+}
+
+/// M26. The lead speaks of an epoch that it never made, and goes. -> `key_missing` at everybody, at once; the next two decline,
+/// as they should for somebody who has it, and the third leads from the epoch that all hold.
+#[test]
+fn m26_an_epoch_that_nobody_has() {
+    let mut call = MEMBERS.call_of(6);
+    let mut mallory = mallory_leads(&mut call);
+    let beat = mallory.body(epoch(2, 7), None, Beat { transcript: call.newest(2).1, at: 2_000, heard: 2_000 });
+    call.say(MALLORY, beat);
+    call.settle();
+    for (term, from) in [(3, 2), (4, 3), (5, 4)] {
+        let away = MemberAway { at: call.at(), joined: Joined(from), reason: AwayReason::Dropped };
+        call.all(None, &away.into());
+        let named = Lead { at: call.at(), term: Term(term), joined: Joined(from + 1), genesis: false };
+        call.lead = Some((Term(term), named.joined));
+        call.all(None, &named.into());
+        call.advance(100);
+    }
+    let declined: Vec<_> =
+        call.said.iter().filter(|(_, said)| matches!(said, ToRelay::Decline(_))).map(|(index, _)| *index).collect();
+    assert_eq!(declined, [2, 3]);
+    call.advance(1_000);
+    for index in 2..6 {
+        assert!(call.members[index].events.contains(&Event::KeyMissing(KeyMissing::Withheld)), "member {index}");
+        assert_eq!(call.members[index].session.epoch().map(Epoch::term), Some(Term(5)), "member {index}");
+    }
 }
