@@ -51,6 +51,9 @@ const WAITING: u64 = conclave_shared::limits::MEMBERS as u64;
 /// Terms beyond that of most members which some of them are believed to have heard of: leads that changed while the relay was
 /// about to go.
 const UNHEARD_TERMS: u32 = 8;
+/// Order numbers beyond those that a second member has heard of which one is believed to have heard of: what relays leave out at
+/// some restarts, twice.
+const UNHEARD_NUMBERS: u64 = 16 * WAITING;
 /// Committed members from which a call that has begun here does not give way any more to one that is brought back:
 /// one may be alone because it was quicker, two have found each other.
 const BEGUN: usize = 2;
@@ -354,7 +357,7 @@ impl Call {
             return;
         };
         let (ours, others): (Vec<Held>, Vec<Held>) = held.into_values().partition(|held| held.instance == instance);
-        let highest = ours.iter().map(|held| held.highest.max(held.joined)).max().unwrap_or(self.last_joined);
+        let highest = highest_of(&ours).unwrap_or(self.last_joined);
         self.last_joined = Joined(highest.0.saturating_add(WAITING));
         self.origin = Origin::Restored(Restored { instance, highest, removed: Some(BTreeSet::new()) });
         for held in others {
@@ -408,6 +411,16 @@ fn check_held(held: &Held) -> Result<(), Refused> {
         && held.term.0 < HIGHEST_TERM
         && held.joined.0 > 0;
     if possible { Ok(()) } else { Err(Refused::because(Code::Malformed, &"numbers that no call can have")) }
+}
+
+/// The highest order number that was taken, as they say. One that lies moves it by little: with the highest number that there
+/// is nobody new could ever come.
+fn highest_of(ours: &[Held]) -> Option<Joined> {
+    let mut said: Vec<u64> = ours.iter().map(|held| held.highest.max(held.joined).0).collect();
+    said.sort_unstable();
+    let first = said.pop()?;
+    let second = said.pop().unwrap_or(first);
+    Some(Joined(first.min(second.saturating_add(UNHEARD_NUMBERS))))
 }
 
 /// The life that most of them hold, among as many that of the earliest of them; and in it the reign that most hold, among

@@ -112,6 +112,15 @@ fn the_order_of_coming_back_changes_nothing() {
 }
 
 #[test]
+fn one_that_claims_the_highest_number_there_is_moves_numbers_by_little() {
+    let mut room = Room::new();
+    room.restored(&[1, 2]);
+    room.brings(3, 3, Held { highest: Joined(HIGHEST_JOINED - 1), ..held(3) });
+    room.pass_silently(SETTLE);
+    assert_eq!(room.member(5).joined, Joined(9 + 16_000 + 1_000 + 1));
+}
+
+#[test]
 fn when_the_lead_does_not_come_back_the_next_is_named_with_the_next_term() {
     let mut room = Room::new();
     room.restored(&[3, 2]);
