@@ -203,7 +203,7 @@ fn a_seat_outlives_its_connection() {
     assert!(driver.seal(OPUS, b"hello").is_some(), "the keys are kept");
     let resume = sent(&outputs(&driver.received(NOW, &challenge("A"))));
     assert!(resume["resume"]["signature"].is_string(), "{resume}");
-    let resumed = outputs(&driver.received(NOW, &json!({"resumed": {"received": 2}}).to_string()));
+    let resumed = outputs(&driver.received(NOW, &json!({"resumed": {"received": 2, "until": 0}}).to_string()));
     assert_eq!(events(&resumed), ["link"]);
     let lost = outputs(&driver.disconnected(NOW, Code::Unresponsive.number()));
     assert_eq!((events(&lost), lost.last()), (vec!["refused", "link"], Some(&json!({"connect": {"fresh": false}}))));
