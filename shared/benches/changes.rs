@@ -137,7 +137,10 @@ fn least() -> f64 {
 
 fn main() {
     println!("\nA leave: microseconds until a member has the new key, JSON and base64 included (medians)");
-    println!("(one signature made, one verified and one Curve25519 agreement alone: {:.0} microseconds here)\n", least());
+    println!(
+        "(one signature made, one verified and one Curve25519 agreement alone: {:.0} microseconds here)\n",
+        least()
+    );
     println!("members                 lead    member  critical path       aim     ratio");
     let mut changes = Vec::new();
     for (size, times, aim, cold_aim) in SIZES {
