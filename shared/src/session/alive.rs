@@ -179,6 +179,11 @@ impl Call {
     /// Somebody is there, and holds this.
     pub(super) fn on_alive(&mut self, ctx: &mut Ctx<'_>, from: Joined, epoch: Epoch, alive: Alive) {
         self.compare(ctx, from, epoch, alive.transcript);
+        let of_now = self.lead.is_some_and(|(term, _)| term == epoch.term());
+        if of_now && u128::from(self.lease.newest().saturating_sub(alive.beat)) <= STALE_ECHO.as_millis() {
+            // It echoes what is said now: whatever it owed when this device led, it is there.
+            self.elections.owing.remove(&from);
+        }
         let (Some(reign), Some(group)) = (&mut self.reign, &self.group) else { return };
         if reign.term != epoch.term() {
             return;

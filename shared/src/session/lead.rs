@@ -1,7 +1,7 @@
 //! Leading: claiming keys, committing changes, granting epochs, activating them.
 
 use serde_json::value::{RawValue, to_raw_value};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
 use super::{
@@ -37,6 +37,8 @@ const CLAIM_TRIES: u8 = 3;
 
 /// How many times the presence time a member has after a change of lead: it was here before, and may only be slow.
 const PRESENCE_AFTER_CHANGE: u32 = 3;
+/// What is left of that at least, where a device cannot know who showed themselves to other leads.
+const LEAST_PRESENCE: Duration = Duration::from_secs(2);
 
 /// A commit that is about to be sent, and what is granted with it.
 pub(super) struct Upload {
@@ -285,7 +287,9 @@ impl Call {
             let owing = std::mem::take(&mut self.elections.owing);
             let members = tip.roster.iter().map(|entry| entry.added.joined);
             let others = members.filter(|joined| *joined != self.me.joined);
-            let until = |joined| ctx.now + owing.get(&joined).map_or(time, |left| time.min(*left));
+            // In a large call only the lead hears who is there: whoever owed something to this one may have shown itself to others.
+            let least = if tip.roster.len() > limits::ALIVE_TO_ALL { LEAST_PRESENCE } else { Duration::ZERO };
+            let until = |joined| ctx.now + owing.get(&joined).map_or(time, |left| time.min(*left).max(least));
             reign.expected.extend(others.map(|joined| (joined, (until(joined), epoch))));
         }
         reign.leaving.retain(|joined, _| !removed.contains(joined));
