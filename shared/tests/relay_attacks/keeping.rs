@@ -3,6 +3,7 @@
 use crate::{
     RELAY,
     attack::{Attack, insider::Insider},
+    leads::depose,
 };
 use conclave_shared::{
     id::{Joined, Term},
@@ -12,22 +13,11 @@ use conclave_shared::{
         output::{Event, PauseReason},
     },
     wire::{
-        Acked, AwayReason, BodyFrom, Lead, MemberAway, MemberBack, MemberClaim, MemberJoined, ToClient, ToRelay,
+        Acked, BodyFrom, MemberClaim, MemberJoined, ToClient, ToRelay,
         sealed::{Content, Leave},
         signed::Body,
     },
 };
-
-/// The relay takes the lead from one member and gives it to another, lawfully.
-fn depose(call: &mut Attack, (from, to): (u64, u64), term: u32) {
-    let away = MemberAway { at: call.at(), joined: Joined(from), reason: AwayReason::Silent };
-    let lead = Lead { at: call.at(), term: Term(term), joined: Joined(to), genesis: false };
-    let back = MemberBack { at: call.at(), joined: Joined(from) };
-    for event in [ToClient::from(away), lead.into(), back.into()] {
-        call.all(None, &event);
-    }
-    call.lead = Some((Term(term), Joined(to)));
-}
 
 fn content(message: &ToClient) -> Option<Content> {
     let ToClient::Body(body) = message else { return None };

@@ -15,7 +15,7 @@ use conclave_shared::{
 };
 
 /// The relay takes the lead from one member and gives it to another, lawfully.
-fn depose(call: &mut Attack, (from, to): (u64, u64), term: u32) {
+pub(crate) fn depose(call: &mut Attack, (from, to): (u64, u64), term: u32) {
     let away = MemberAway { at: call.at(), joined: Joined(from), reason: AwayReason::Silent };
     let lead = Lead { at: call.at(), term: Term(term), joined: Joined(to), genesis: false };
     let back = MemberBack { at: call.at(), joined: Joined(from) };
