@@ -4,6 +4,8 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod support;
+#[path = "program/tls.rs"]
+mod tls;
 
 use serde_json::Value;
 use std::process::{Output, Stdio};

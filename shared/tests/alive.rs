@@ -21,16 +21,6 @@ use conclave_shared::{
 use plain::World;
 use std::{cell::Cell, rc::Rc};
 
-fn call_of(members: usize) -> World {
-    let mut world = World::new();
-    for _ in 0..members {
-        world.join(Role::Member);
-        world.settle();
-    }
-    world.advance(3_000);
-    world
-}
-
 /// What the relay keeps from a member.
 fn withhold(world: &mut World, victim: usize, what: fn(&ToClient) -> bool) -> Rc<Cell<bool>> {
     let on = Rc::new(Cell::new(true));
@@ -78,7 +68,7 @@ fn seals(world: &mut World, index: usize) -> Result<(), SealError> {
 
 #[test]
 fn a_quiet_call_stays_as_it_is() {
-    let mut world = call_of(4);
+    let mut world = World::of(4);
     let epoch = world.assert_agreement();
     world.advance(120_000);
     assert_eq!(world.assert_agreement(), epoch, "no rotation before its time");
@@ -90,7 +80,7 @@ fn a_quiet_call_stays_as_it_is() {
 
 #[test]
 fn beats_that_are_withheld_are_told_and_a_question_that_is_answered_prolongs_the_lease() {
-    let mut world = call_of(2);
+    let mut world = World::of(2);
     withhold(&mut world, 1, is_beat);
     world.advance(8_000);
     assert_eq!(world.members[1].alarms(), [SecurityEvent::LeadSilent { term: Term(1) }]);
@@ -104,7 +94,7 @@ fn beats_that_are_withheld_are_told_and_a_question_that_is_answered_prolongs_the
 
 #[test]
 fn who_hears_nothing_of_the_lead_stops_sealing_within_the_lease() {
-    let mut world = call_of(2);
+    let mut world = World::of(2);
     let on = withhold(&mut world, 1, |message| is_beat(message) || matches!(message, ToClient::Olm(_)));
     world.advance(42_000);
     assert!(seals(&mut world, 1).is_ok());
@@ -119,7 +109,7 @@ fn who_hears_nothing_of_the_lead_stops_sealing_within_the_lease() {
 
 #[test]
 fn who_hears_nothing_while_others_do_is_taken_for_gone_and_may_join_again() {
-    let mut world = call_of(3);
+    let mut world = World::of(3);
     withhold(&mut world, 1, is_beat);
     world.advance(45_000);
     assert_eq!(world.members[1].ended(), Some(EndReason::Closed(Code::LostSeat)));
@@ -129,7 +119,7 @@ fn who_hears_nothing_while_others_do_is_taken_for_gone_and_may_join_again() {
 
 #[test]
 fn a_commit_that_is_withheld_is_noticed_by_the_next_beat_and_asked_for() {
-    let mut world = call_of(4);
+    let mut world = World::of(4);
     let before = world.assert_agreement();
     withhold(&mut world, 1, |message| matches!(message, ToClient::Commit(_)));
     world.cut(3);
@@ -141,7 +131,7 @@ fn a_commit_that_is_withheld_is_noticed_by_the_next_beat_and_asked_for() {
 
 #[test]
 fn who_is_kept_from_the_newest_epoch_stops_sealing_two_seconds_after_hearing_of_it() {
-    let mut world = call_of(4);
+    let mut world = World::of(4);
     let on = withhold(&mut world, 1, |message| matches!(message, ToClient::Commit(_) | ToClient::Olm(_)));
     world.cut(3);
     world.advance(4_500);
@@ -155,7 +145,7 @@ fn who_is_kept_from_the_newest_epoch_stops_sealing_two_seconds_after_hearing_of_
 
 #[test]
 fn a_leave_that_the_relay_hides_is_found_out() {
-    let mut world = call_of(4);
+    let mut world = World::of(4);
     world.members[3].closed = true;
     world.advance(28_000);
     assert_eq!(world.members[0].session.members().len(), 4);
@@ -167,7 +157,7 @@ fn a_leave_that_the_relay_hides_is_found_out() {
 
 #[test]
 fn a_lead_that_falls_silent_is_suspected_by_everybody_once() {
-    let mut world = call_of(4);
+    let mut world = World::of(4);
     world.members[0].closed = true;
     world.advance(20_000);
     let suspects: Vec<_> = world.said.iter().filter(|(_, said)| matches!(said, ToRelay::Suspect(_))).collect();
@@ -176,7 +166,7 @@ fn a_lead_that_falls_silent_is_suspected_by_everybody_once() {
 
 #[test]
 fn who_leads_next_waits_for_keys_however_late_its_pings_of_before_are_answered() {
-    let mut world = call_of(4);
+    let mut world = World::of(4);
     world.tamper = Box::new(|index, message| match (index, &message) {
         (1, ToClient::Pong(Pong { n: 0 })) => vec![],
         (1, ToClient::Lead(_)) => vec![message, Pong { n: 0 }.into()],
@@ -195,7 +185,7 @@ fn who_leads_next_waits_for_keys_however_late_its_pings_of_before_are_answered()
 
 #[test]
 fn a_key_that_frames_lack_is_asked_for_and_only_so_often() {
-    let mut world = call_of(3);
+    let mut world = World::of(3);
     for _ in 0..100 {
         world.command(1, Command::MissingKey);
         world.settle();
@@ -209,7 +199,7 @@ fn a_key_that_frames_lack_is_asked_for_and_only_so_often() {
 
 #[test]
 fn nobody_but_the_lead_removes_and_nobody_asks_in_another_s_name() {
-    let mut world = call_of(3);
+    let mut world = World::of(3);
     let epoch = world.assert_agreement();
     world.command(1, Command::Remove(Joined(3)));
     world.advance(1_000);
@@ -219,7 +209,7 @@ fn nobody_but_the_lead_removes_and_nobody_asks_in_another_s_name() {
 
 #[test]
 fn in_an_honest_call_everybody_is_confirmed_to_everybody_within_twelve_seconds() {
-    let mut world = call_of(5);
+    let mut world = World::of(5);
     world.advance(40_000);
     let new = world.join(Role::Member);
     world.settle();
@@ -251,7 +241,7 @@ fn in_a_call_where_members_tell_the_lead_alone_a_newcomer_still_hears_of_all() {
 
 #[test]
 fn a_word_that_opens_under_the_newest_key_confirms_as_well() {
-    let mut world = call_of(3);
+    let mut world = World::of(3);
     let new = world.join(Role::Member);
     world.settle();
     assert_eq!(unconfirmed(&world, new), [Joined(2), Joined(3)]);
@@ -262,7 +252,7 @@ fn a_word_that_opens_under_the_newest_key_confirms_as_well() {
 
 #[test]
 fn a_member_whose_leave_the_relay_hides_stays_unconfirmed_to_a_newcomer_until_it_is_removed() {
-    let mut world = call_of(4);
+    let mut world = World::of(4);
     world.advance(20_000);
     world.members[3].closed = true;
     let new = world.join(Role::Member);
@@ -283,7 +273,7 @@ fn a_member_whose_leave_the_relay_hides_stays_unconfirmed_to_a_newcomer_until_it
 
 #[test]
 fn somebody_whom_the_relay_makes_up_is_confirmed_by_nobody_s_word() {
-    let mut world = call_of(3);
+    let mut world = World::of(3);
     let new = world.join(Role::Member);
     world.advance(12_000);
     let mut member = world.claimed(Joined(2));
@@ -302,7 +292,7 @@ fn somebody_whom_the_relay_makes_up_is_confirmed_by_nobody_s_word() {
 
 #[test]
 fn a_member_whose_signs_of_life_the_relay_holds_back_is_unconfirmed_until_they_come() {
-    let mut world = call_of(3);
+    let mut world = World::of(3);
     let on = withhold(&mut world, 3, |message| is_alive_of(message, Joined(2)));
     let new = world.join(Role::Member);
     world.advance(28_000);
@@ -315,7 +305,7 @@ fn a_member_whose_signs_of_life_the_relay_holds_back_is_unconfirmed_until_they_c
 
 #[test]
 fn a_dropped_connection_and_a_change_of_lead_take_nothing_back() {
-    let mut world = call_of(4);
+    let mut world = World::of(4);
     world.advance(12_000);
     assert_eq!(unconfirmed(&world, 2), []);
     let received = world.said.iter().filter(|(index, said)| *index == 2 && !matches!(said, ToRelay::Join(_))).count();
@@ -335,7 +325,7 @@ fn a_dropped_connection_and_a_change_of_lead_take_nothing_back() {
 
 #[test]
 fn a_newcomer_whom_a_regrant_tells_of_is_confirmed_by_its_own_sign() {
-    let mut world = call_of(3);
+    let mut world = World::of(3);
     world.advance(12_000);
     let on = withhold(&mut world, 1, |message| matches!(message, ToClient::Commit(_)));
     world.join(Role::Member);

@@ -6,7 +6,7 @@
 mod plain;
 
 use conclave_shared::{
-    id::{Epoch, Joined, RelayNonce, Role, Term},
+    id::{Epoch, Joined, RelayNonce, Term},
     session::{
         error::SecurityEvent,
         input::{Command, Input},
@@ -15,17 +15,6 @@ use conclave_shared::{
     wire::{Challenge, Lead, MemberBack, Resumed, ToClient, ToRelay, sealed::Content, signed::Body},
 };
 use plain::World;
-
-fn call_of(members: usize) -> World {
-    let mut world = World::new();
-    for _ in 0..members {
-        world.join(Role::Member);
-        world.settle();
-        world.advance(3_000);
-    }
-    world.assert_agreement();
-    world
-}
 
 fn heard(world: &World, index: usize) -> usize {
     world.members[index].events.iter().filter(|event| matches!(event, Event::Message { .. })).count()
@@ -42,7 +31,7 @@ fn said_under(world: &World, index: usize) -> Option<Epoch> {
 
 #[test]
 fn what_waits_is_said_after_the_last_of_several_returns_and_not_after_an_earlier_one() {
-    let mut world = call_of(3);
+    let mut world = World::of(3);
     let received = world.said.iter().filter(|(index, said)| *index == 2 && !matches!(said, ToRelay::Join(_))).count();
     let relay = world.at().0;
     world.input(2, Input::Disconnected);
@@ -63,7 +52,7 @@ fn what_waits_is_said_after_the_last_of_several_returns_and_not_after_an_earlier
 
 #[test]
 fn a_term_whose_lead_was_refused_counts_and_the_next_lawful_one_is_followed() {
-    let mut world = call_of(4);
+    let mut world = World::of(4);
     let name = |world: &mut World, term, joined| {
         let event = Lead { at: world.at(), term: Term(term), joined: Joined(joined), genesis: false };
         for index in [1, 2, 3] {
@@ -84,7 +73,7 @@ fn a_term_whose_lead_was_refused_counts_and_the_next_lawful_one_is_followed() {
 
 #[test]
 fn a_lead_that_missed_an_epoch_of_the_last_reign_takes_nobody_who_asks_in_it_for_a_forger() {
-    let mut world = call_of(3);
+    let mut world = World::of(3);
     world.tamper = Box::new(|to, message| match &message {
         ToClient::Commit(_) if to == 1 => vec![],
         _ => vec![message],

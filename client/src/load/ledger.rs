@@ -103,8 +103,8 @@ pub(crate) struct Loss {
     pub(crate) healed: Option<Instant>,
 }
 
-/// Which leaves an entry has settled: how long each took, and what its leaver is to be shown.
-pub(crate) type Settled = Vec<(Duration, Exclusion)>;
+/// Which leaves an entry has settled: how long each took, unless nobody was told of it, and what its leaver is to be shown.
+pub(crate) type Settled = Vec<(Option<Duration>, Exclusion)>;
 
 impl Ledger {
     /// A member has a seat.
@@ -293,7 +293,7 @@ impl Ledger {
             let targets = leave.epoch.map(|first| self.epochs.range(first..).map(|(_, made)| made.target).collect());
             let texts = self.log.get(leave.from..).unwrap_or_default().to_vec();
             let exclusion = Exclusion { joined: leave.joined, texts, targets: targets.unwrap_or_default() };
-            (leave.since.map_or(Duration::ZERO, |since| leave.switched.saturating_duration_since(since)), exclusion)
+            (leave.since.map(|since| leave.switched.saturating_duration_since(since)), exclusion)
         });
         let settled = settled.collect();
         if self.leaves.is_empty() {
@@ -370,7 +370,7 @@ mod tests {
         assert!(!ledger.is_settled());
         let mut settled = ledger.switched(Joined(3), epoch(1), start + Duration::from_millis(7));
         let (took, exclusion) = settled.pop().expect("the leave is settled");
-        assert_eq!(took, Duration::from_millis(7));
+        assert_eq!(took, Some(Duration::from_millis(7)));
         assert_eq!(exclusion.texts, ["a text".into()]);
         assert_eq!(exclusion.targets.len(), 1);
         assert!(ledger.is_settled() && ledger.missed().is_empty());
@@ -429,7 +429,7 @@ mod tests {
         make(&mut ledger, 1, &[1, 3]);
         ledger.switched(Joined(1), epoch(1), later(10_004));
         let settled = ledger.switched(Joined(3), epoch(1), later(10_009));
-        assert_eq!(settled.first().map(|(took, _)| *took), Some(Duration::from_millis(9)));
+        assert_eq!(settled.first().map(|(took, _)| *took), Some(Some(Duration::from_millis(9))));
     }
 
     #[test]

@@ -78,7 +78,9 @@ impl Books {
         self.recording.store(ledger.has_open_leaves(), Ordering::Relaxed);
         drop(ledger);
         for (took, exclusion) in settled {
-            self.figures().leave_to_switched(took);
+            if let Some(took) = took {
+                self.figures().leave_to_switched(took);
+            }
             self.settled.lock().unwrap_or_else(PoisonError::into_inner).push(exclusion);
         }
     }

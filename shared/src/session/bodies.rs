@@ -158,7 +158,7 @@ impl Call {
             Ok(Content::Activate(_)) => self.on_activate(ctx, from, body.epoch),
             Ok(Content::Leave(_)) => {
                 self.on_left(ctx, from, LeftReason::Left);
-                self.claims.sign_out(ctx.now, from);
+                self.claims.sign_out(from);
             }
             Ok(Content::Rotate(_)) => {
                 let now = ctx.now;

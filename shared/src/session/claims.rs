@@ -227,9 +227,9 @@ impl Claims {
     }
 
     /// Somebody signed that they leave.
-    pub(crate) fn sign_out(&mut self, now: Timestamp, joined: Joined) {
+    pub(crate) fn sign_out(&mut self, joined: Joined) {
         if let Some(claim) = self.claims.get_mut(&joined) {
-            (claim.gone, claim.signed_out) = (claim.gone.or(Some(now)), true);
+            claim.signed_out = true;
         }
     }
 

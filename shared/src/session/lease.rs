@@ -69,6 +69,7 @@ impl Lease {
         self.beat = now;
         self.newest = 0;
         self.slip = None;
+        self.alone = false;
         self.suspected = false;
         self.settle();
     }
@@ -230,6 +231,11 @@ mod tests {
         assert!(lease.beat((at(40_000), &config()), 40_000, 0));
         assert!(!lease.beat((at(46_000), &config()), 46_000, 999), "45 seconds and one millisecond");
         assert!(lease.beat((at(48_000), &config()), 48_000, 3_000));
+        assert!(!lease.beat((at(94_000), &config()), 94_000, 3_000) && lease.tell(at(94_000), &config()));
+        let mut next = Lease::new(at(0));
+        next.beat((at(46_000), &config()), 46_000, 999);
+        next.begin_term(at(46_000));
+        assert!(!next.tell(at(46_000), &config()), "of the next lead nothing is known yet");
     }
 
     #[test]

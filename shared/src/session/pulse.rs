@@ -84,11 +84,9 @@ impl Pulse {
     /// that says nothing of what was said in it. Whether the relay or this device stood still before.
     pub(super) fn pong(&mut self, now: Timestamp, n: u32) -> bool {
         let stood = self.stands(now);
-        let before = self.answered;
         while let Some((_, said)) = self.pings.pop_front_if(|(ping, _)| *ping <= n) {
-            self.answered = Some(said);
+            (self.answered, self.slept) = (Some(said), false);
         }
-        self.slept &= self.answered == before;
         stood
     }
 

@@ -155,7 +155,7 @@ impl Call {
         }
         let fresh = request.fresh || !self.olm.is_open(entry.added.join);
         // Who hears nobody itself prolongs nobody's lease.
-        if self.lease.is_over(ctx.now, ctx.config) && group.roster.len() > 1 {
+        if self.lease.is_over(ctx.now, ctx.config) {
             return;
         }
         if !reign.stays(from) || !reign.requests.allow(ctx.now, from, fresh) {

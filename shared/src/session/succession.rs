@@ -87,8 +87,10 @@ impl Call {
     /// application hears of removals that were not carried out.
     fn end_reign(&mut self, ctx: &mut Ctx<'_>) {
         let (Some(reign), Some(group)) = (self.reign.take(), &self.group) else { return };
+        // A reign that was over before its first commit has not asked anybody: what was owed before it still is.
         let silent = reign.expected.iter().map(|(joined, (until, _))| (*joined, until.since(ctx.now)));
-        self.elections.owing = silent.filter(|(joined, _)| group.roster.contains(*joined)).collect();
+        self.elections.owing.extend(silent);
+        self.elections.owing.retain(|joined, _| group.roster.contains(*joined));
         for _ in reign.not_removed().filter(|joined| group.roster.contains(*joined)) {
             ctx.event(Event::CommandFailed(CommandError::NotLead));
         }

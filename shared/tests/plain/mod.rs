@@ -145,6 +145,17 @@ impl World {
         }
     }
 
+    /// A call of so many members, three seconds after the last of them came.
+    pub fn of(members: usize) -> Self {
+        let mut world = Self::new();
+        for _ in 0..members {
+            world.join(Role::Member);
+            world.settle();
+        }
+        world.advance(3_000);
+        world
+    }
+
     /// A device connects and asks to join; nothing moves until [`settle`](Self::settle).
     pub fn join(&mut self, role: Role) -> usize {
         self.join_with(Device::generate().unwrap(), role)

@@ -3,7 +3,9 @@
 use crate::{
     RELAY,
     attack::{Attack, SOON, eve},
-    epoch, refused,
+    epoch,
+    keeping::tells_of_a_leave,
+    refused,
 };
 use conclave_shared::{
     frame::{clear_bytes::Codec, sealer::SealError},
@@ -25,10 +27,6 @@ fn given<T>(call: &Attack, index: usize, wanted: impl Fn(&ToClient) -> Option<T>
 
 fn commits(call: &Attack, index: usize) -> Vec<Committed> {
     given(call, index, |message| if let ToClient::Commit(commit) = message { Some(commit.clone()) } else { None })
-}
-
-fn is_leave(body: &Body) -> bool {
-    matches!(Content::parse(&body.content), Ok(Content::Leave(_)))
 }
 
 /// A7. The relay plays the commit of a passed epoch and the word to activate it again. -> `epoch_out_of_order` and
@@ -99,14 +97,7 @@ fn a08_keys_withheld_from_one_and_in_the_wrong_order() {
 #[test]
 fn a11_a_hidden_leave() {
     let mut call = RELAY.call_of(4);
-    call.relay_does(|_, message| {
-        let leave = match &message {
-            ToClient::Left(_) => true,
-            ToClient::Body(body) => is_leave(&Body::parse(&body.signed).unwrap()),
-            _ => false,
-        };
-        if leave { vec![] } else { vec![message] }
-    });
+    call.relay_does(|_, message| if tells_of_a_leave(&message) { vec![] } else { vec![message] });
     call.command(3, Command::Leave);
     call.advance(20_000);
     assert_eq!(call.members[0].session.members().len(), 4, "nobody can know yet");

@@ -42,13 +42,8 @@ impl Faults {
         now < self.settled_at
     }
 
-    /// Whether a restarted relay may not have everybody back yet.
-    pub(super) fn is_restarting(&self, now: Timestamp) -> bool {
-        self.was_restarting(now)
-    }
-
-    /// Whether a restart could show then.
-    pub(super) fn was_restarting(&self, then: Timestamp) -> bool {
+    /// Whether a restarted relay may not have had everybody back then.
+    pub(super) fn is_restarting(&self, then: Timestamp) -> bool {
         self.restarts.iter().any(|(from, until)| (*from..*until).contains(&then))
     }
 
@@ -175,9 +170,9 @@ impl World {
     /// A session is over: whoever only lost their seat joins afresh by themselves.
     pub(super) fn ended(&mut self, peer: PeerId, reason: EndReason) {
         let here = self.peer(peer);
-        let own = here.offline_until.max(here.paused_until) + AFTERMATH;
+        let disturbed = here.offline_until.max(here.paused_until);
+        let faultless = disturbed == Timestamp::ZERO || disturbed + AFTERMATH < self.now;
         let seated = here.epochs().next().is_some() && here.line == Line::Up;
-        let faultless = own < self.now || here.offline_until.max(here.paused_until) == Timestamp::ZERO;
         if reason == EndReason::Closed(Code::LostSeat)
             && seated
             && faultless

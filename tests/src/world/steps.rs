@@ -167,7 +167,7 @@ impl World {
         let differs = self.peer(id).session.transcript() != Some(facts.transcript);
         let holds = |peer: &Peer| peer.line == Line::Up && peer.fingerprint(epoch) == Some(facts.fingerprint);
         let in_restart = self.faults.restarted_since(facts.since) || self.faults.is_restarting(self.now);
-        let abandoned = || self.faults.was_restarting(facts.since) && !self.peers.values().any(holds);
+        let abandoned = || self.faults.is_restarting(facts.since) && !self.peers.values().any(holds);
         if differs && (in_restart || abandoned()) {
             self.checker.facts.remove(&key);
         }

@@ -1,22 +1,16 @@
 //! A relay behind a proxy that ends TLS, as it is run everywhere but on one's own machine.
 
-#![allow(clippy::expect_used, clippy::wildcard_enum_match_arm)]
-
-mod support;
-
-use std::{net::SocketAddr, path::Path, process::Stdio, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, copy_bidirectional},
+    io::copy_bidirectional,
     net::{TcpListener, TcpStream},
-    process::Command,
-    time::timeout,
 };
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
 };
 
-use support::{CALL, PATIENCE, Relay, SECRET};
+use super::{CALL, Relay, Running, SECRET, conclave, fails};
 
 /// A proxy for the relay with a certificate for `localhost` that it signed itself; the certificate is written to the file.
 async fn proxy(relay: SocketAddr, file: &Path) -> u16 {
@@ -46,40 +40,24 @@ async fn proxy(relay: SocketAddr, file: &Path) -> u16 {
     port
 }
 
-fn lead(port: u16) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_conclave"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"CONCLAVE_")) {
-        command.env_remove(name);
-    }
-    command.args(["lead", "--json", "--url", &format!("wss://localhost:{port}"), "--call", CALL]);
-    command.env("CONCLAVE_SECRET", SECRET).stdin(Stdio::null()).kill_on_drop(true);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
 #[tokio::test]
 async fn a_relay_behind_tls_is_reached_where_its_certificate_is_trusted_and_nowhere_else() {
     let relay = Relay::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let certificate = folder.path().join("ca.pem");
-    let port = proxy(relay.address, &certificate).await;
-
-    let output = timeout(PATIENCE, lead(port).output()).await.expect("it ends").expect("it runs");
-    let said = String::from_utf8(output.stderr).expect("text");
-    assert_eq!(output.status.code(), Some(3), "{said}");
+    let url = format!("wss://localhost:{}", proxy(relay.address, &certificate).await);
+    let lead = || {
+        let mut command = conclave(&["lead", "--json", "--url", &url, "--call", CALL]);
+        command.env("CONCLAVE_SECRET", SECRET);
+        command
+    };
+    let said = fails(lead(), 3).await;
     assert!(said.contains("no trusted TLS connection to wss://localhost"), "{said}");
 
-    let mut trusting = lead(port).env("SSL_CERT_FILE", &certificate).spawn().expect("it starts");
-    let mut lines = BufReader::new(trusting.stdout.take().expect("piped")).lines();
-    let leads = async {
-        while let Some(line) = lines.next_line().await.expect("readable") {
-            if line.contains("\"epoch\"") {
-                return true;
-            }
-        }
-        false
-    };
-    assert!(timeout(PATIENCE, leads).await.expect("in time"), "it makes the first epoch");
-    trusting.kill().await.expect("it stops");
+    let mut trusting = lead();
+    trusting.env("SSL_CERT_FILE", &certificate);
+    let mut trusting = Running::start(trusting);
+    assert_eq!(trusting.line("epoch").await["cause"], "start");
+    trusting.process.kill().await.expect("it stops");
     relay.stop().await;
 }
