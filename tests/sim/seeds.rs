@@ -15,6 +15,9 @@ use std::{
 /// Runs where nobody says how many: about a minute on two cores in the build that replays, a second in the ordinary one.
 const DEFAULT: u64 = if SEEDED { 500 } else { 10 };
 
+/// After how many runs a long search says how far it is.
+const SAID_EVERY: usize = 5_000;
+
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
@@ -25,7 +28,7 @@ fn over_all_cores(
     run: impl Fn(u64) -> Result<Report, Failure> + Sync,
 ) -> (Vec<Report>, Vec<Failure>) {
     let enough = usize::try_from(number("FAILURES", 1)).expect("a number of failures");
-    let next = AtomicU64::new(first);
+    let (next, began) = (AtomicU64::new(first), Instant::now());
     let (reports, failures) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let work = || {
         loop {
@@ -34,8 +37,17 @@ fn over_all_cores(
                 break;
             }
             match run(seed) {
-                Ok(report) => reports.lock().expect("no panic").push(report),
-                Err(failure) => failures.lock().expect("no panic").push(failure),
+                Ok(report) => {
+                    let mut reports = reports.lock().expect("no panic");
+                    reports.push(report);
+                    if reports.len().is_multiple_of(SAID_EVERY) {
+                        println!("{} of {count}, {:.0} s", reports.len(), began.elapsed().as_secs_f64());
+                    }
+                }
+                Err(failure) => {
+                    println!("seed {} fails at {:.3} s: {}", failure.seed, failure.at.as_secs_f64(), failure.violation);
+                    failures.lock().expect("no panic").push(failure);
+                }
             }
         }
     };
@@ -61,25 +73,12 @@ fn tell(what: &str, began: Instant, (reports, failures): &(Vec<Report>, Vec<Fail
         reports.len(),
         virtual_time / took
     );
-    for Failure { seed, at, violation } in failures {
-        println!("seed {seed} fails at {:.3} s: {violation}", at.as_secs_f64());
-    }
     let command = if SEEDED {
         format!(".ci/simulator {replay}")
     } else {
         format!("cargo test -p conclave-tests --test sim {replay} -- --nocapture")
     };
     assert!(failures.is_empty(), "replay: SEED={} {command}", failures.first().map_or(0, |failure| failure.seed));
-}
-
-/// Seeds of calls of two hundred: `LARGE` of them, one in the ordinary tests of the build that replays.
-#[test]
-fn a_call_of_two_hundred_holds_every_invariant() {
-    let members = if SEEDED { 200 } else { 30 };
-    let began = Instant::now();
-    let seeds = (number("SEED", 1), number("LARGE", 1));
-    let all = over_all_cores(seeds, |seed| run_large(seed, members));
-    tell(&format!("calls of {members}"), began, &all, "two_hundred");
 }
 
 /// Runs that found a fault once, by the numbers that they have in the build that replays.
@@ -102,4 +101,14 @@ fn every_invariant_holds_in_every_random_run() {
     let count = number("SEEDS", if std::env::var_os("SEED").is_some() { 1 } else { DEFAULT });
     let all = over_all_cores((number("SEED", 1), count), run_seed);
     tell("runs", began, &all, "random_run");
+}
+
+/// Seeds of calls of two hundred: `LARGE` of them, one in the ordinary tests of the build that replays.
+#[test]
+fn two_hundred_members_agree_whatever_happens() {
+    let members = if SEEDED { 200 } else { 30 };
+    let began = Instant::now();
+    let seeds = (number("SEED", 1), number("LARGE", 1));
+    let all = over_all_cores(seeds, |seed| run_large(seed, members));
+    tell(&format!("calls of {members}"), began, &all, "two_hundred");
 }
