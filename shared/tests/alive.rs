@@ -79,6 +79,22 @@ fn a_quiet_call_stays_as_it_is() {
 }
 
 #[test]
+fn who_comes_to_a_lead_that_was_alone_for_long_hears_of_no_silence() {
+    let mut world = World::of(1);
+    world.advance(60_000);
+    world.join(Role::Member);
+    let on = withhold(&mut world, 0, |message| matches!(message, ToClient::Body(_)));
+    for second in 0..60 {
+        on.set(second < 9);
+        world.advance(1_000);
+        for index in 0..2 {
+            assert!(seals(&mut world, index).is_ok());
+            assert_eq!(world.members[index].alarms(), [], "after {second} s");
+        }
+    }
+}
+
+#[test]
 fn beats_that_are_withheld_are_told_and_a_question_that_is_answered_prolongs_the_lease() {
     let mut world = World::of(2);
     withhold(&mut world, 1, is_beat);

@@ -105,8 +105,9 @@ impl Call {
     /// Stops sealing when the lease is over or the newest epoch is missing, and starts again.
     fn turn_lease(&mut self, ctx: &mut Ctx<'_>) {
         let Some(group) = &self.group else { return };
-        if self.reign.is_some() && group.roster.len() < 2 {
+        if let Some(reign) = self.reign.as_mut().filter(|_| group.roster.len() < 2) {
             self.lease.hear(ctx.now);
+            reign.pulse.hear(ctx.now);
         }
         match self.lease.turn(ctx.now, ctx.config) {
             Some(Some(reason)) => {

@@ -120,6 +120,11 @@ impl Pulse {
         self.pardoned.remove(&joined);
     }
 
+    /// This lead is all there is to be heard: whoever comes next hears of no silence.
+    pub(super) fn hear(&mut self, now: Timestamp) {
+        self.heard = self.at(now);
+    }
+
     /// A member echoed a beat. Those that others have left far behind are not there any more: a relay cannot make up an
     /// echo, and a silence that all share counts against nobody.
     pub(super) fn echo(
