@@ -3,6 +3,8 @@
 //! The relay is a process of its own and carries a whole call; the members are in this process, and every key that any of
 //! them ever holds is looked for in everything that the relay can write to. A key that is planted is found there.
 
+mod attacked;
+mod between;
 mod member;
 mod search;
 

@@ -11,6 +11,7 @@ use conclave_shared::{
     session::{
         Profile, Session,
         config::Config,
+        error::SecurityEvent,
         input::Command,
         output::{Event, KeyUpdate},
     },
@@ -48,6 +49,8 @@ impl Observer for Watch {
 pub(crate) struct Member {
     requests: mpsc::Sender<Request>,
     events: mpsc::UnboundedReceiver<Event>,
+    /// What it was warned of.
+    alarms: Vec<SecurityEvent>,
 }
 
 impl Member {
@@ -70,23 +73,38 @@ impl Member {
             again: None,
         };
         tokio::spawn(driver.run());
-        Self { requests, events }
+        Self { requests, events, alarms: vec![] }
+    }
+
+    /// The next thing it is told.
+    async fn next(&mut self, what: &str) -> Event {
+        let event = tokio::time::timeout(PATIENCE, self.events.recv()).await;
+        let event = event.unwrap_or_else(|_| panic!("{what} did not come: {:?}", self.alarms));
+        let event = event.unwrap_or_else(|| panic!("the session is over before {what}: {:?}", self.alarms));
+        if let Event::Security(alarm) = &event {
+            self.alarms.push(*alarm);
+        }
+        event
     }
 
     /// Waits until this many are in and seal under it.
     pub(crate) async fn among(&mut self, members: usize) {
-        let waiting = async {
-            let mut newest = None;
-            while let Some(event) = self.events.recv().await {
-                match event {
-                    Event::Epoch(info) if info.members.len() == members => newest = Some(info.epoch),
-                    Event::Active(epoch) if newest == Some(epoch) => return,
-                    _ => {}
-                }
+        let mut newest = None;
+        loop {
+            match self.next("the epoch").await {
+                Event::Epoch(info) if info.members.len() == members => newest = Some(info.epoch),
+                Event::Active(epoch) if newest == Some(epoch) => return,
+                _ => {}
             }
-            panic!("the session is over");
-        };
-        tokio::time::timeout(PATIENCE, waiting).await.expect("it comes");
+        }
+    }
+
+    /// Waits until it was warned of this.
+    pub(crate) async fn warned(&mut self, what: &str, wanted: impl Fn(&SecurityEvent) -> bool) {
+        while !self.alarms.iter().any(&wanted) {
+            self.next(what).await;
+        }
+        self.alarms.clear();
     }
 
     pub(crate) async fn ask(&self, command: Command) {
