@@ -2,6 +2,7 @@
 //! restarted. Everybody is honest all the same.
 
 use conclave_shared::{
+    id::{Joined, Term},
     session::{
         error::{CommitError, SecurityEvent},
         input::Input,
@@ -10,7 +11,7 @@ use conclave_shared::{
     time::Timestamp,
     wire::code::{Code, Retry},
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Happening, Link, World};
 use crate::{PeerId, invariants::Violation, peer::Line};
@@ -31,6 +32,8 @@ pub(super) struct Faults {
     pub(super) down_until: Timestamp,
     /// From when until when each restart may show: a relay that freezes meanwhile takes that much longer.
     restarts: Vec<(Timestamp, Timestamp)>,
+    /// Who refused whom in which term because the relay went by what others remember.
+    doubts: BTreeSet<(PeerId, Term, Joined)>,
     /// The newest fault, and when everything may be expected to be in order again.
     last: Option<Timestamp>,
     settled_at: Timestamp,
@@ -189,7 +192,7 @@ impl World {
     }
 
     /// What somebody honest may report while things are out of order: that nothing was heard, which is true.
-    pub(super) fn excused(&self, event: &SecurityEvent) -> bool {
+    pub(super) fn excused(&mut self, peer: PeerId, event: &SecurityEvent) -> bool {
         let silence = matches!(event, SecurityEvent::LeadSilent { .. } | SecurityEvent::CommitStalled { .. });
         // A relay that was restarted goes by what most remember, and one may lack what they have: a newcomer whom they committed
         // leads, or a lead that lacks it goes on from an older epoch.
@@ -201,6 +204,15 @@ impl World {
                     ..
                 }
         );
-        hearsay && self.faults.is_restarting(self.now) || silence && self.faults.any(self.now)
+        let restarting = self.faults.is_restarting(self.now);
+        if let SecurityEvent::WrongLead { term, named } = event
+            && restarting
+        {
+            self.faults.doubts.insert((peer, *term, *named));
+        }
+        // Whoever refuses a lead hears it commit all the same.
+        let doubted = |from, term| self.faults.doubts.contains(&(peer, term, from));
+        let refused = matches!(event, SecurityEvent::CommitByOther { from, epoch } if doubted(*from, epoch.term()));
+        refused || hearsay && restarting || silence && self.faults.any(self.now)
     }
 }

@@ -289,7 +289,7 @@ impl World {
                 let peer = self.peers.get(&id).expect("a peer");
                 self.checker.delivered(peer, &payload.0)
             }
-            Event::Security(event) if honest && !self.excused(event) => {
+            Event::Security(event) if honest && !self.excused(id, event) => {
                 Err(Violation::Alarm { peer: id, event: *event })
             }
             Event::Ended(reason) => {
