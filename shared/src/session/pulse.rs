@@ -120,9 +120,11 @@ impl Pulse {
         self.pardoned.remove(&joined);
     }
 
-    /// This lead is all there is to be heard: whoever comes next hears of no silence.
+    /// This lead is all there is to be heard: whoever comes next hears of no silence, and nobody whose adding is still under way
+    /// could echo anything.
     pub(super) fn hear(&mut self, now: Timestamp) {
         self.heard = self.at(now);
+        self.echoed.values_mut().for_each(|echoed| *echoed = self.heard);
     }
 
     /// A member echoed a beat. Those that others have left far behind are not there any more: a relay cannot make up an
