@@ -29,9 +29,9 @@ pub const ONE_TIME_KEYS: usize = 10;
 /// Bytes of one chat-size application message before sealing: an SDP offer fits.
 pub const APPLICATION_MESSAGE: usize = 40 * 1024;
 
-/// Epochs that a member holds un-wiped at once. The lead batches rather than exceed it, so that the 8 epoch bits of a
-/// frame's key id name one live key exactly.
-pub const LIVE_EPOCHS: usize = 16;
+/// Epochs that a member holds un-wiped at once: two seconds of more than ten changes each. The lead batches rather than exceed
+/// it, so that the 8 epoch bits of a frame's key id, which name 64 epochs in a row, name one live key exactly.
+pub const LIVE_EPOCHS: usize = 32;
 /// Of those, the ones that only a removal may use: nothing may starve an exclusion.
 pub const LIVE_EPOCHS_FOR_REMOVAL: usize = 2;
 /// Epochs granted and not yet active: one in flight, and a leave on top of it.

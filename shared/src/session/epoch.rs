@@ -1,4 +1,4 @@
-//! The epochs that a member holds: at most sixteen, from their installation to their wiping.
+//! The epochs that a member holds: at most [`limits::LIVE_EPOCHS`], from their installation to their wiping.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,9 +18,6 @@ pub(crate) struct Held {
     /// When its keys are wiped, once senders have switched away from it.
     pub(crate) retire_at: Option<Timestamp>,
 }
-
-/// Live epochs from which old ones are kept half as long: ten changes a second then stay below the bound of what may live.
-const CROWDED: usize = 4;
 
 /// All live epochs of one member.
 #[derive(Default)]
@@ -55,14 +52,12 @@ impl Epochs {
         self.active
     }
 
-    /// Switches senders to an epoch that is held and newer than the active one; older ones get their time of wiping. That is
-    /// half as long where keys change so fast that their number would reach the bound: what is under way is of the last few.
+    /// Switches senders to an epoch that is held and newer than the active one; older ones get their time of wiping.
     pub(crate) fn activate(&mut self, now: Timestamp, epoch: Epoch, retire: Duration) -> bool {
         if !self.held.contains_key(&epoch) || self.active.is_some_and(|active| active >= epoch) {
             return false;
         }
         self.active = Some(epoch);
-        let retire = if self.held.len() > CROWDED { retire / 2 } else { retire };
         let at = if planted!(RetireAtOnce) { now } else { now + retire };
         for (_, old) in self.held.range_mut(..epoch) {
             old.retire_at = Some(old.retire_at.map_or(at, |known| known.min(at)));

@@ -28,9 +28,9 @@ const ROTATION_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Live epochs from which joins are spread out.
 const PACED_FROM: usize = 6;
-/// Epochs that then begin within the time in which one is wiped, which is half of the ordinary one by then: with the active
-/// and the pending one, below the bound.
-const PACED_EPOCHS: u32 = 10;
+/// Epochs that then begin within the time in which one is wiped, twelve in a second: with the active and the pending one, below
+/// the bound.
+const PACED_EPOCHS: u32 = 24;
 /// How long a commit may be under way to the relay and back before the application is told.
 const STALL_TIME: Duration = Duration::from_secs(5);
 /// For how many times that a joiner has to show itself a relay that answers no ping keeps up whoever shows nothing.
@@ -297,7 +297,7 @@ impl Reign {
     /// When the next epoch without a removal may begin: at once while few are live, then so far apart that their number
     /// settles below the bound. Joiners share an epoch sooner than one of them waits for a wiping.
     pub(super) fn paced(&self, live: usize, config: &Config) -> Timestamp {
-        let apart = if live < PACED_FROM { Duration::ZERO } else { config.retire / 2 / PACED_EPOCHS };
+        let apart = if live < PACED_FROM { Duration::ZERO } else { config.retire / PACED_EPOCHS };
         self.last + apart
     }
 
