@@ -12,8 +12,8 @@ import { openBrowser, Person } from './lib/page.ts';
 import { pause, Relay, say, until } from './lib/programs.ts';
 
 const ROTATIONS = Number(process.env['ROTATIONS'] ?? 30);
-/** How often a new key is asked for: the lead paces itself, so that no key is wiped that frames may still name. */
-const PERIOD = 100;
+/** How often a new key is asked for: oftener than the lead makes one, which paces itself so that keys keep their two seconds. */
+const PERIOD = 40;
 
 /** So many at a stretch. */
 const BLOCK = 30;

@@ -187,6 +187,16 @@ mod tests {
     }
 
     #[test]
+    fn no_time_in_which_a_lead_was_alone_counts_against_anybody() {
+        let (mut pulse, config) = (Pulse::new(Timestamp::ZERO), Config::default());
+        pulse.expect(Timestamp::ZERO, Joined(2));
+        pulse.hear(Timestamp::from_millis(40_000));
+        assert_eq!(pulse.heard(), 40_000);
+        let now = Timestamp::from_millis(41_000);
+        assert_eq!(pulse.echo((now, &config), Joined(3), 40_500, ALL.into_iter().take(2)), []);
+    }
+
+    #[test]
     fn a_relay_that_stood_still_leaves_nobody_behind() {
         let (mut pulse, config) = (Pulse::new(Timestamp::ZERO), Config::default());
         let now = Timestamp::from_millis(100_000);
