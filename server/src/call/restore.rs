@@ -292,8 +292,12 @@ impl Call {
         let Returner { role, card, ed25519, proof, join, keys, held } = returner;
         let at = self.next_at();
         let here = Presence::Here(connection);
+        let is_vacant = self.origin.is_restored() && self.reign.is_none();
         // Where nobody leads any more, one that remembers an older reign lacks what came of the newer ones.
-        let lags = self.origin.is_restored() && self.reign.is_none() && held.term < self.last_term;
+        let lags = is_vacant && held.term < self.last_term;
+        if is_vacant {
+            self.last_term = self.last_term.max(self.believable(held.term));
+        }
         let member = Member {
             joined: held.joined,
             seat: held.seat,
@@ -380,10 +384,15 @@ impl Call {
             let at = self.next_at();
             self.tell_all(step, &Lead { at, term, joined: lead, genesis: false }.into());
         } else {
-            // Above every term that somebody may have heard of; one that lies moves it by little.
-            self.last_term = heard.min(Term(term.0.saturating_add(UNHEARD_TERMS)));
+            self.last_term = term;
+            self.last_term = self.believable(heard);
         }
         self.ensure_lead(step);
+    }
+
+    /// The next term comes above every one that somebody may have heard of; one that lies moves it by little.
+    fn believable(&self, heard: Term) -> Term {
+        heard.min(Term(self.last_term.0.saturating_add(UNHEARD_TERMS)))
     }
 
     /// Somebody whose place it is not: they join afresh.

@@ -263,6 +263,18 @@ fn who_lacks_the_newer_reign_leads_when_nobody_of_it_comes_back() {
 }
 
 #[test]
+fn who_comes_late_and_heard_of_newer_reigns_is_named_above_them() {
+    for (heard, named) in [(5, 6), (HIGHEST_TERM - 1, 12)] {
+        let mut room = Room::new();
+        room.restored(&[2]);
+        room.close(2);
+        room.pass_silently(SETTLE);
+        room.brings(3, 3, Held { term: Term(heard), lead: Joined(4), ..held(3) });
+        assert_eq!(room.take(3).last().map(lead), Some((named, 3, false)), "one that lies moves the term by little");
+    }
+}
+
+#[test]
 fn members_of_two_lives_hear_nothing_of_each_other_while_they_come_back() {
     let other = |joined| Held { instance: Instance::new([9; 16]), ..held(joined) };
     let mut room = Room::new();
