@@ -6,7 +6,7 @@ use conclave_shared::{
     time::Timestamp,
     wire::{At, MemberClaim, ToClient, code::Code},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{PeerId, invariants::Violation};
 
@@ -31,6 +31,8 @@ pub struct Model {
     gone: BTreeMap<Joined, Timestamp>,
     lead: Option<(Term, Joined)>,
     term: u32,
+    /// Of whom each has been told since the relay was started.
+    known: BTreeMap<PeerId, BTreeSet<Joined>>,
     /// The relay was restarted and has not named a lead since: it goes by what the members brought.
     restarted: bool,
     /// Somebody has brought a seat to this relay.
@@ -63,6 +65,7 @@ impl Model {
         self.members.values_mut().for_each(|member| member.here = false);
         self.lead = None;
         self.owners.clear();
+        self.known.clear();
         (self.restarted, self.brought) = (true, false);
     }
 
@@ -72,6 +75,7 @@ impl Model {
             // Whoever had begun a call of their own at the new relay gives way.
             self.members.clear();
             self.owners.clear();
+            self.known.clear();
             (self.lead, self.newest, self.restarted) = (None, None, true);
         }
     }
@@ -81,6 +85,7 @@ impl Model {
     /// # Errors
     /// A [`Violation`] when the event does not follow from what came before.
     pub fn observe(&mut self, now: Timestamp, to: PeerId, message: &ToClient) -> Result<(), Violation> {
+        self.tell(to, message);
         if let ToClient::Welcome(welcome) = message {
             let own = welcome.members.iter().find(|member| member.joined == welcome.joined);
             let own = own.ok_or(Violation::Relay("a welcome without its own member"))?;
@@ -142,6 +147,15 @@ impl Model {
         Ok(())
     }
 
+    /// Whom somebody knows to be here.
+    fn tell(&mut self, to: PeerId, message: &ToClient) {
+        if let ToClient::Welcome(welcome) = message {
+            self.known.insert(to, welcome.members.iter().map(|claim| claim.joined).collect());
+        } else if let ToClient::Joined(event) = message {
+            self.known.entry(to).or_default().insert(event.member.joined);
+        }
+    }
+
     /// Who is here, by order of joining.
     #[must_use]
     pub fn here(&self) -> Vec<Joined> {
@@ -197,6 +211,12 @@ impl Model {
     /// nobody who is committed has a seat does another life of the call begin, with the first to come.
     fn leads(&mut self, term: Term, joined: Joined, genesis: bool) -> Result<(), Violation> {
         let restarted = std::mem::take(&mut self.restarted);
+        let known = self.owners.get(&joined).and_then(|owner| self.known.get(owner)).filter(|_| restarted);
+        if let Some(known) = known {
+            // Those of another life are turned out, and nobody else ever heard of them.
+            let others = self.members.iter_mut().filter(|(joined, _)| !known.contains(joined));
+            others.for_each(|(_, member)| member.here = false);
+        }
         if self.lead.is_some_and(|(_, lead)| self.members.get(&lead).is_some_and(|member| member.here)) {
             return Err(Violation::Relay("it took the lead from a member that is here"));
         }

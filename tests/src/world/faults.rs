@@ -4,7 +4,7 @@
 use conclave_shared::{
     id::{Joined, Term},
     session::{
-        error::{CommitError, SecurityEvent},
+        error::{CommitError, RosterError, SecurityEvent},
         input::Input,
         output::EndReason,
     },
@@ -195,12 +195,16 @@ impl World {
     pub(super) fn excused(&mut self, peer: PeerId, event: &SecurityEvent) -> bool {
         let silence = matches!(event, SecurityEvent::LeadSilent { .. } | SecurityEvent::CommitStalled { .. });
         // A relay that was restarted goes by what most remember, and one may lack what they have: a newcomer whom they committed
-        // leads, or a lead that lacks it goes on from an older epoch.
+        // leads, a lead that lacks it goes on from an older epoch, or somebody comes back whom they have long removed, and a
+        // newcomer counts them in.
         let hearsay = matches!(
             event,
             SecurityEvent::WrongLead { .. }
                 | SecurityEvent::CommitRefused {
-                    reason: CommitError::Transcript | CommitError::NoGrant | CommitError::Card(_),
+                    reason: CommitError::Transcript
+                        | CommitError::NoGrant
+                        | CommitError::Card(_)
+                        | CommitError::Roster(RosterError::Hash),
                     ..
                 }
         );
