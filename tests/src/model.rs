@@ -189,7 +189,11 @@ impl Model {
         let (role, committed, away) = (claim.role, claim.committed, claim.away.is_some());
         let new = Member { role, here: true, away, committed };
         let member = self.members.entry(claim.joined).or_insert(new);
-        (member.here, member.away) = (true, away);
+        if !member.here {
+            // A relay that was restarted may give out a number again that nobody there has heard of.
+            *member = new;
+        }
+        member.away = away;
         member.committed |= committed;
         self.gone.remove(&claim.joined);
     }

@@ -408,12 +408,12 @@ impl Reign {
     /// The relay answered a ping. If it stood still before that, nobody could be heard: they are given time anew.
     pub(super) fn answered(&mut self, now: Timestamp, n: u32, config: &Config) {
         if self.pulse.pong(now, n) {
-            let anew = now + config.presence;
-            // Once for each: a relay makes such silences at will.
+            // Once for each, as a relay makes such silences at will; and not for those who have most of their time before them, who
+            // may need it for the next.
             let expected = self.expected.iter_mut().map(|(joined, (until, _))| (joined, until));
             for (joined, until) in expected.chain(&mut self.absent) {
-                if self.pardoned.insert(*joined) {
-                    *until = anew.max(*until);
+                if until.since(now) < config.presence / 2 && self.pardoned.insert(*joined) {
+                    *until = now + config.presence;
                 }
             }
         }
