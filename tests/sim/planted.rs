@@ -3,6 +3,7 @@
 use conclave_shared::{
     frame::{Frames, clear_bytes::Codec, opener::OpenError},
     id::{Role, RosterHash},
+    limits,
     session::{
         error::{CommitError, SecurityEvent},
         input::Command,
@@ -146,8 +147,8 @@ fn two_live_keys_under_one_key_id_are_caught() {
     assert_eq!(twice, Err(Violation::KidTwice { peer: PeerId(1), epoch: epoch(1, 67), live: epoch(1, 3) }));
     assert_eq!(Checker::keys(PeerId(1), &mut live, &KeyUpdate::Retire(epoch(1, 3))), Ok(()));
     assert_eq!(Checker::keys(PeerId(1), &mut live, &install(67)), Ok(()), "the older one is wiped first");
-    let many = (4..30).find_map(|count| Checker::keys(PeerId(1), &mut live, &install(count)).err());
-    assert_eq!(many, Some(Violation::TooManyEpochs { peer: PeerId(1), live: 17 }));
+    let many = (4..66).find_map(|count| Checker::keys(PeerId(1), &mut live, &install(count)).err());
+    assert_eq!(many, Some(Violation::TooManyEpochs { peer: PeerId(1), live: limits::LIVE_EPOCHS + 1 }));
 }
 
 #[test]
