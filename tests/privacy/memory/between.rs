@@ -59,22 +59,24 @@ impl Between {
         };
         loop {
             tokio::select! {
-                Some(Ok(message)) = near.next() => {
+                message = near.next() => {
+                    let Some(Ok(message)) = message else { break };
                     if let Message::Text(text) = &message {
                         self.lines.lock().expect("no panic")[number].said.push(text.to_string());
                     }
                     if far.send(message).await.is_err() { break }
                 }
-                Some(Ok(message)) = far.next() => {
+                message = far.next() => {
+                    let Some(Ok(message)) = message else { break };
                     for message in self.twist(number, message) {
-                        if near.send(message).await.is_err() { break }
+                        // One that went away is noticed by what it says next: nothing.
+                        let _ = near.send(message).await;
                     }
                 }
                 Some(message) = saying.recv() => {
                     // The relay may have closed it for what was said before.
                     let _ = far.send(message).await;
                 }
-                else => break,
             }
         }
     }
