@@ -4,6 +4,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import type { Decoded } from './laboratory/laboratory.ts';
+import { joinFromLaboratory, type Lab } from './lib/laboratory.ts';
 import { openBrowser, Person } from './lib/page.ts';
 import { pause, Relay, say, until } from './lib/programs.ts';
 
@@ -20,14 +21,7 @@ afterAll(async () => {
   await relay?.stop();
 });
 
-/** A page with nothing but the SDK, in a call. */
-async function laboratory(call: string, user: string): Promise<{ page: Page; joined: number }> {
-  const page = await (await browser.newContext()).newPage();
-  await page.goto(`${relay.url}/laboratory/laboratory.html`);
-  const token = relay.token(call, user);
-  const joined = await page.evaluate((args) => window.laboratory.join(...args), [call, user, token] as const);
-  return { page, joined };
-}
+const laboratory = (call: string, user: string): Promise<Lab> => joinFromLaboratory(browser, relay, call, user);
 
 function decoded(page: Page): Promise<Decoded> {
   return page.evaluate(() => window.laboratory.decoded());

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { VideoCodec } from '../../web/src/index.ts';
 import type { Decoded } from './laboratory/laboratory.ts';
 import { FirefoxPerson, firefoxProblem, openFirefox } from './lib/firefox.ts';
+import { remember } from './lib/leftovers.ts';
 import { openBrowser, Person } from './lib/page.ts';
 import { pause, Relay, say, until } from './lib/programs.ts';
 
@@ -63,6 +64,7 @@ describe.skipIf(problem !== undefined)('Firefox beside Chromium', () => {
 
   /** A page with nothing but the SDK, in a call. */
   async function laboratory(page: Page, call: string, user: string): Promise<Lab> {
+    remember(page);
     await page.goto(`${relay.url}/laboratory/laboratory.html`);
     const args = [call, user, relay.token(call, user)] as const;
     return { page, joined: await ask(page, (of) => window.laboratory.join(...of), args) };

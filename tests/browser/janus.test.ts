@@ -2,13 +2,14 @@
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import type { Layer } from '../../web/src/index.ts';
 import type { Seen } from './laboratory/laboratory.ts';
 import { FirefoxPerson, firefoxProblem, openFirefox } from './lib/firefox.ts';
 import { Janus, janusProblem } from './lib/janus.ts';
+import { joinFromLaboratory, openLaboratory, type Lab } from './lib/laboratory.ts';
 import { openBrowser, Person } from './lib/page.ts';
 import { pause, Relay, say, until } from './lib/programs.ts';
 import { recordedVideo, type RecordedFrame } from './lib/recording.ts';
@@ -17,11 +18,6 @@ const CODECS = ['vp8', 'vp9', 'av1', 'h264'] as const;
 
 const { problem, undo } = janusProblem();
 if (problem !== undefined) say(`\nSKIPPED, all of it: calls through Janus: ${problem}`);
-
-interface Lab {
-  readonly page: Page;
-  readonly joined: number;
-}
 
 describe.skipIf(problem !== undefined)('through Janus', () => {
   let relay: Relay;
@@ -41,16 +37,9 @@ describe.skipIf(problem !== undefined)('through Janus', () => {
     undo();
   });
 
-  async function laboratory(call: string, user: string): Promise<Lab> {
-    const page = await (await browser.newContext()).newPage();
-    await page.goto(`${relay.url}/laboratory/laboratory.html`);
-    const joined = await page.evaluate((args) => window.laboratory.join(...args), [call, user, relay.token(call, user)] as const);
-    return { page, joined };
-  }
-
   async function three(call: string): Promise<Lab[]> {
     const all = [];
-    for (const user of ['Ana', 'Ben', 'Cleo']) all.push(await laboratory(call, user));
+    for (const user of ['Ana', 'Ben', 'Cleo']) all.push(await joinFromLaboratory(browser, relay, call, user));
     for (const { page } of all) await until('three in the roster', 5000, async () => (await page.evaluate(() => window.laboratory.roster())) === 3);
     return all;
   }
@@ -116,19 +105,20 @@ describe.skipIf(problem !== undefined)('through Janus', () => {
 
   test('a page of another call decodes nothing, nor does anybody of a feed that claims to be somebody else', async () => {
     const [mine, other] = [await three('mine'), await three('other')];
-    const [[ana, ben], [, , eve]] = [mine, other] as [[Lab, Lab, Lab], [Lab, Lab, Lab]];
+    const [[ana, ben, cleo], [, eve]] = [mine, other] as [[Lab, Lab, Lab], [Lab, Lab, Lab]];
     await enter(ana, 300);
-    // Eve’s call has somebody with Ana’s order number, on the same seat, in the same epoch.
+    // Eve’s call has somebody with Ana’s order number, on the same seat, in the same epoch. She comes under a number that nobody
+    // else has here: of two feeds of one member only the last is taken.
     await enter(eve, 300);
     // Ben says that he is Cleo: the server passes it on, and no key of hers opens what he sends.
-    await enter(ben, 300, { pose: ben.joined + 1 });
-    const [outside, posed] = [eve, ana];
+    await enter(ben, 300, { pose: cleo.joined });
+    const of = async (lab: Lab, joined: number): Promise<Seen | undefined> => (await seen(lab)).find(({ member }) => member === joined);
     // Joins may share an epoch on one side alone: then the key of her frames is not a wrong one but none.
-    await until('frames', 20_000, async () => (await seen(outside)).some(({ undecryptable, keyless }) => undecryptable + keyless > 20));
-    await until('frames of the pretender', 20_000, async () => (await seen(posed)).some(({ refused }) => refused > 20));
-    const ofAna = (await seen(outside)).find(({ member }) => member === ana.joined);
-    const ofCleo = (await seen(posed)).find(({ member }) => member === ben.joined + 1);
-    say(`\nA page of another call, of Ana: ${ofAna?.decoded} pictures decoded, ${ofAna?.heard} samples heard, ${(ofAna?.undecryptable ?? 0) + (ofAna?.keyless ?? 0)} frames did not open`);
+    const closed = (one: Seen | undefined): number => (one?.undecryptable ?? 0) + (one?.keyless ?? 0);
+    await until('frames in a page of another call', 20_000, async () => closed(await of(eve, ana.joined)) > 20);
+    await until('frames of the pretender', 20_000, async () => ((await of(ana, cleo.joined))?.refused ?? 0) > 20);
+    const [ofAna, ofCleo] = [await of(eve, ana.joined), await of(ana, cleo.joined)];
+    say(`\nA page of another call, of Ana: ${ofAna?.decoded} pictures decoded, ${ofAna?.heard} samples heard, ${closed(ofAna)} frames did not open`);
     say(`A feed that claims to be somebody else: ${ofCleo?.decoded} pictures decoded, ${ofCleo?.heard} samples heard, ${ofCleo?.refused} frames refused`);
     for (const one of [ofAna, ofCleo]) expect([one?.decoded, one?.heard, one?.opened]).toEqual([0, 0, 0]);
     for (const { page } of [...mine, ...other]) await page.close();
@@ -167,8 +157,7 @@ describe.skipIf(problem !== undefined)('through Janus', () => {
   /** What a browser's decoder makes of a recording: it starts anew at every key frame, however often it gives up. */
   async function decodable(folder: string): Promise<{ files: number; frames: number; pictures: number }> {
     const recordings = recordedVideo(folder);
-    const page = await (await browser.newContext()).newPage();
-    await page.goto(`${relay.url}/laboratory/laboratory.html`);
+    const page = await openLaboratory(browser, relay);
     let pictures = 0;
     for (const frames of recordings) {
       const packed = frames.map(({ key, bytes }: RecordedFrame) => ({ key, data: bytes.toString('base64') }));

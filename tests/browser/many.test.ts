@@ -3,6 +3,7 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
+import { joinFromLaboratory } from './lib/laboratory.ts';
 import { look } from './lib/look.ts';
 import { Network } from './lib/network.ts';
 import { openBrowser, Person } from './lib/page.ts';
@@ -51,9 +52,7 @@ test('somebody who records is shown to everybody, for as long as they hold a key
   const [ana, ben] = [await Person.join(browser, relay, call, 'Ana'), await Person.join(browser, relay, call, 'Ben')];
   await ana.decrypts(1);
   expect(await ana.page.locator('.recorders-chip').count()).toBe(0);
-  const recorder = await (await browser.newContext()).newPage();
-  await recorder.goto(`${relay.url}/laboratory/laboratory.html`);
-  await recorder.evaluate((args) => window.laboratory.join(...args), [call, 'Archive', relay.token(call, 'Archive', 600, 'recorder')] as const);
+  const { page: recorder } = await joinFromLaboratory(browser, relay, call, 'Archive', 'recorder');
   for (const person of [ana, ben]) {
     await person.page.locator('.recorders-chip', { hasText: 'Recording: Archive' }).waitFor({ timeout: 5000 });
     await until('the row of the recorder', 5000, async () => (await person.page.locator('.person', { hasText: 'Records this call' }).locator('.badge').innerText()).includes('recorder'));

@@ -7,6 +7,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import type { Failure } from './laboratory/laboratory.ts';
+import { joinFromLaboratory, openLaboratory, type Lab } from './lib/laboratory.ts';
 import { openBrowser } from './lib/page.ts';
 import { pause, Relay, say, until } from './lib/programs.ts';
 
@@ -23,11 +24,7 @@ afterAll(async () => {
   await relay?.stop();
 });
 
-async function open(): Promise<Page> {
-  const page = await (await browser.newContext()).newPage();
-  await page.goto(`${relay.url}/laboratory/laboratory.html`);
-  return page;
-}
+const open = (): Promise<Page> => openLaboratory(browser, relay);
 
 /** Says a challenge that names this version, as one text frame (RFC 6455 section 5.2), and nothing more. */
 async function relayOfVersion(version: number): Promise<{ url: string; close(): void }> {
@@ -45,12 +42,10 @@ async function relayOfVersion(version: number): Promise<{ url: string; close(): 
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, close: () => server.close() };
 }
 
-async function join(call: string, user: string): Promise<{ page: Page; joined: number }> {
-  const page = await open();
-  const token = relay.token(call, user);
-  const joined = await page.evaluate((args) => window.laboratory.join(...args), [call, user, token] as const);
-  await page.evaluate(() => window.laboratory.active());
-  return { page, joined };
+async function join(call: string, user: string): Promise<Lab> {
+  const lab = await joinFromLaboratory(browser, relay, call, user);
+  await lab.page.evaluate(() => window.laboratory.active());
+  return lab;
 }
 
 test('messages reach all or one, and say who sent them', async () => {

@@ -1,6 +1,6 @@
-/** What a test that failed leaves behind is closed, so that its second try finds its calls empty. */
+/** What a test leaves open is closed after it, so that the next one has the machine, and a second try finds its calls empty. */
 
-import { afterEach } from 'vitest';
+import { afterEach, beforeEach } from 'vitest';
 
 /** A page, or a native member. */
 interface Participant {
@@ -21,11 +21,15 @@ export function forget(participant: Participant): void {
   open.delete(participant);
 }
 
+// Who came before the first test is there for all of them.
+beforeEach(() => open.clear());
+
 afterEach(async ({ task }) => {
-  if (task.result?.state !== 'fail' || open.size === 0) return;
+  if (open.size === 0) return;
   const left = [...open];
   open.clear();
   await Promise.all(left.map((participant) => participant.close().catch(() => {})));
+  if (task.result?.state !== 'fail') return;
   await new Promise((resolve) => {
     setTimeout(resolve, SEAT_TIME);
   });
