@@ -93,8 +93,11 @@ test.each([0, 5])(`${ROTATIONS} new keys while pictures and sound flow, with %i 
     for (const { user, format, frames_in: arrived, opened, undecryptable, duplicates, dropped } of streams(native)) {
       say(`  native, ${format} of ${user}: ${arrived} frames arrived, ${opened} opened, ${undecryptable} undecryptable, ${duplicates} duplicates, ${dropped} dropped`);
       if (percent === 0) expect([opened + duplicates, undecryptable, dropped, drops(native)]).toEqual([arrived, 0, 0, []]);
-      // With losses a browser on a busy machine may hold sealed frames back for longer than keys are kept at this rate.
-      else expect(opened + duplicates).toBeGreaterThan(arrived * 0.8);
+      // With losses a browser may hold sealed frames back for longer than keys are kept: those alone may be dropped.
+      else {
+        expect([undecryptable, drops(native).filter((line) => !line.includes('its epoch is over'))]).toEqual([0, []]);
+        expect(opened + duplicates).toBeGreaterThan(arrived * 0.8);
+      }
     }
   }
   expect([after.undecryptable, after.keyless]).toEqual([0, 0]);

@@ -1,5 +1,7 @@
 /** Beside the tiles: who is here, the key and why it changed, and the code to compare. */
 
+import { useState } from 'preact/hooks';
+
 import { Icon } from './icons.tsx';
 import type { KeyChange, Person, Session } from './session.ts';
 import { CAUSE_WORDS } from './words.ts';
@@ -154,17 +156,21 @@ function Legend({ changes }: { changes: readonly KeyChange[] }) {
   );
 }
 
+/** Hundreds of lines in a long call, and the panel is drawn anew with every key: they are made for those who look. */
 function History({ changes }: { changes: readonly KeyChange[] }) {
+  const [open, setOpen] = useState(false);
   return (
-    <details>
+    <details onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
       <summary>{changes.length === 1 ? 'One key since you joined' : `All ${changes.length} keys since you joined`}</summary>
-      <ol class="history">
-        {changes.toReversed().map(({ info, text, at }) => (
-          <li key={info.epoch.join('.')}>
-            <span class={`swatch ${info.cause}`} aria-hidden="true" /> <span class="dim">{time(at)}</span> {text}
-          </li>
-        ))}
-      </ol>
+      {open && (
+        <ol class="history">
+          {changes.toReversed().map(({ info, text, at }) => (
+            <li key={info.epoch.join('.')}>
+              <span class={`swatch ${info.cause}`} aria-hidden="true" /> <span class="dim">{time(at)}</span> {text}
+            </li>
+          ))}
+        </ol>
+      )}
     </details>
   );
 }
@@ -186,6 +192,8 @@ function Code({ code }: { code: string | undefined }) {
   );
 }
 
+const CLOCK = new Intl.DateTimeFormat([], { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+
 function time(at: Date): string {
-  return at.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+  return CLOCK.format(at);
 }
