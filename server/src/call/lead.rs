@@ -105,6 +105,7 @@ impl Call {
         let term = Term(self.last_term.0.saturating_add(u32::from(!planted!(RepeatTerm) || genesis)));
         self.last_term = term;
         self.reign = Some(Reign::new(step.now, term, joined, Last::None));
+        self.origin.led();
         let at = self.next_at();
         self.tell_all(step, &Lead { at, term, joined, genesis }.into());
     }

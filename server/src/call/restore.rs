@@ -83,6 +83,8 @@ pub(super) struct Restored {
     highest: Joined,
     /// Who of those was removed since; absent once these were too many, or nobody can be missing any more.
     removed: Option<BTreeSet<Joined>>,
+    /// A lead was named: from then on members accept no leap in the terms.
+    led: bool,
 }
 
 impl Origin {
@@ -141,6 +143,18 @@ impl Origin {
         if let Self::Restored(restored) = self {
             restored.removed = None;
         }
+    }
+
+    /// A lead is named.
+    pub(super) fn led(&mut self) {
+        if let Self::Restored(restored) = self {
+            restored.led = true;
+        }
+    }
+
+    /// It was brought back, and its members have heard of no lead yet.
+    fn awaits_lead(&self) -> bool {
+        matches!(self, Self::Restored(restored) if !restored.led)
     }
 
     /// Another life of the call begins.
@@ -295,7 +309,7 @@ impl Call {
         let is_vacant = self.origin.is_restored() && self.reign.is_none();
         // Where nobody leads any more, one that remembers an older reign lacks what came of the newer ones.
         let lags = is_vacant && held.term < self.last_term;
-        if is_vacant {
+        if self.origin.awaits_lead() {
             self.last_term = self.last_term.max(self.believable(held.term));
         }
         let member = Member {
@@ -363,7 +377,7 @@ impl Call {
         let (ours, others): (Vec<Held>, Vec<Held>) = held.into_values().partition(|held| held.instance == instance);
         let highest = highest_of(&ours).unwrap_or(self.last_joined);
         self.last_joined = Joined(highest.0.saturating_add(WAITING));
-        self.origin = Origin::Restored(Restored { instance, highest, removed: Some(BTreeSet::new()) });
+        self.origin = Origin::Restored(Restored { instance, highest, removed: Some(BTreeSet::new()), led: false });
         for held in others {
             // The others never heard of it.
             self.close_out(step, held.joined);
@@ -381,6 +395,7 @@ impl Call {
         if heard == term && self.members.get(&lead).is_some_and(Member::is_fit) {
             self.last_term = term;
             self.reign = Some(Reign::new(step.now, term, lead, Last::Unknown));
+            self.origin.led();
             let at = self.next_at();
             self.tell_all(step, &Lead { at, term, joined: lead, genesis: false }.into());
         } else {

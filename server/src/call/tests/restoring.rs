@@ -275,6 +275,18 @@ fn who_comes_late_and_heard_of_newer_reigns_is_named_above_them() {
 }
 
 #[test]
+fn terms_do_not_leap_once_somebody_led() {
+    let mut room = Room::new();
+    room.restored(&[1, 2]);
+    room.pass_silently(SETTLE);
+    room.close(1);
+    room.close(2);
+    room.brings(3, 3, Held { term: Term(1000), lead: Joined(4), ..held(3) });
+    // Both may come back to this relay, and would hear of a term that they do not expect.
+    assert_eq!(room.take(3).last().map(lead), Some((5, 3, false)), "1 led in term 3 and 2 in term 4");
+}
+
+#[test]
 fn members_of_two_lives_hear_nothing_of_each_other_while_they_come_back() {
     let other = |joined| Held { instance: Instance::new([9; 16]), ..held(joined) };
     let mut room = Room::new();
