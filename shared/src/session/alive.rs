@@ -107,7 +107,7 @@ impl Call {
         let Some(group) = &self.group else { return };
         if let Some(reign) = self.reign.as_mut().filter(|_| group.roster.len() < 2) {
             self.lease.hear(ctx.now);
-            reign.pulse.hear(ctx.now);
+            reign.pulse.hear(ctx.now, ctx.config);
         }
         match self.lease.turn(ctx.now, ctx.config) {
             Some(Some(reason)) => {

@@ -120,11 +120,12 @@ impl Pulse {
         self.pardoned.remove(&joined);
     }
 
-    /// This lead is all there is to be heard: whoever comes next hears of no silence, and nobody whose adding is still under way
-    /// could echo anything.
-    pub(super) fn hear(&mut self, now: Timestamp) {
+    /// This lead is all there is to be heard: whoever comes next hears of no silence. Whoever is added meanwhile could echo
+    /// nothing, and has at least half of its time from here on; not all of it, as a relay keeps a commit back at will.
+    pub(super) fn hear(&mut self, now: Timestamp, config: &Config) {
         self.heard = self.at(now);
-        self.echoed.values_mut().for_each(|echoed| *echoed = self.heard);
+        let least = self.heard.saturating_sub(hidden(config) / 2);
+        self.echoed.values_mut().for_each(|echoed| *echoed = (*echoed).max(least));
     }
 
     /// A member echoed a beat. Those that others have left far behind are not there any more: a relay cannot make up an
@@ -138,7 +139,7 @@ impl Pulse {
     ) -> Vec<Joined> {
         // Nobody can have heard what was not said yet.
         let beat = beat.min(self.at(now));
-        let hidden = u64::try_from(config.hidden.as_millis()).unwrap_or(u64::MAX);
+        let hidden = hidden(config);
         let before = self.heard;
         self.heard = before.max(beat);
         let newest = self.echoed.get(&from).copied().unwrap_or_default().max(beat);
@@ -169,6 +170,11 @@ impl Pulse {
     }
 }
 
+/// Milliseconds after which somebody whom others have left behind is gone.
+fn hidden(config: &Config) -> u64 {
+    u64::try_from(config.hidden.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,10 +196,14 @@ mod tests {
     fn no_time_in_which_a_lead_was_alone_counts_against_anybody() {
         let (mut pulse, config) = (Pulse::new(Timestamp::ZERO), Config::default());
         pulse.expect(Timestamp::ZERO, Joined(2));
-        pulse.hear(Timestamp::from_millis(40_000));
+        pulse.hear(Timestamp::from_millis(40_000), &config);
         assert_eq!(pulse.heard(), 40_000);
-        let now = Timestamp::from_millis(41_000);
-        assert_eq!(pulse.echo((now, &config), Joined(3), 40_500, ALL.into_iter().take(2)), []);
+        let now = Timestamp::from_millis(60_000);
+        let two = || ALL.into_iter().take(2);
+        assert_eq!(pulse.echo((now, &config), Joined(3), 50_000, two()), []);
+        // A commit that a relay kept back gives nobody all its time anew.
+        assert_eq!(pulse.echo((now, &config), Joined(3), 54_999, two()), []);
+        assert_eq!(pulse.echo((now, &config), Joined(3), 55_000, two()), [Joined(2)]);
     }
 
     #[test]
