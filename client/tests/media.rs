@@ -56,7 +56,7 @@ async fn every_codec_travels_and_several_tracks_of_a_kind() {
 }
 
 /// Rotations while media flows: asked for ten times a second, as often as `CONCLAVE_ROTATIONS` says. Fewer are made: a key is
-/// kept for two seconds after its epoch, sixteen at most, and what is asked for meanwhile is one rotation.
+/// kept for two seconds after its epoch, thirty-two at most, and what is asked for meanwhile is one rotation.
 async fn rotate(lead: &Participant) -> u32 {
     let count = std::env::var("CONCLAVE_ROTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
     let mut tenth = interval(Duration::from_millis(100));

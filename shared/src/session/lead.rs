@@ -289,8 +289,9 @@ impl Call {
             let others = members.filter(|joined| *joined != self.me.joined);
             // In a large call only the lead hears who is there: whoever owed something to this one may have shown itself to others.
             let least = if tip.roster.len() > limits::ALIVE_TO_ALL { LEAST_PRESENCE } else { Duration::ZERO };
-            let until = |joined| ctx.now + owing.get(&joined).map_or(time, |left| time.min(*left).max(least));
+            let until = |joined| ctx.now + owing.get(&joined).map_or(time, |owing| time.min(owing.left).max(least));
             reign.expected.extend(others.map(|joined| (joined, (until(joined), epoch))));
+            reign.pardoned.extend(owing.iter().filter(|(_, owing)| owing.pardoned).map(|(joined, _)| *joined));
         }
         reign.leaving.retain(|joined, _| !removed.contains(joined));
         reign.claiming.retain(|joined, _| !removed.contains(joined));

@@ -81,7 +81,7 @@ pub(super) struct Reign {
     /// Until when those are waited for who have not come back to a relay that was restarted.
     pub(super) absent: BTreeMap<Joined, Timestamp>,
     /// Those who were given time anew because the relay stood still.
-    pardoned: BTreeSet<Joined>,
+    pub(super) pardoned: BTreeSet<Joined>,
     /// The relay knows of this reign: false from when a relay was restarted until it has taken the reign up.
     pub(super) confirmed: bool,
     /// When the last commit was made.

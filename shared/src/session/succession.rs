@@ -21,8 +21,16 @@ const DECLINED_TERMS: u32 = 2;
 pub(super) struct Elections {
     /// The lead that was refused last, and of which term.
     refused: Option<(Term, Joined)>,
-    /// How much longer those may stay silent, of the time that this device led, who have not shown themselves in its reigns.
-    pub(super) owing: BTreeMap<Joined, Duration>,
+    /// Those who have not shown themselves in the reigns of this device.
+    pub(super) owing: BTreeMap<Joined, Owing>,
+}
+
+/// A sign of life that somebody owes to this device.
+pub(super) struct Owing {
+    /// How much longer it may be silent, of the time that this device leads.
+    pub(super) left: Duration,
+    /// It was given time anew because the relay stood still: once in all reigns, as a relay makes both at will.
+    pub(super) pardoned: bool,
 }
 
 impl Call {
@@ -88,7 +96,10 @@ impl Call {
     fn end_reign(&mut self, ctx: &mut Ctx<'_>) {
         let (Some(reign), Some(group)) = (self.reign.take(), &self.group) else { return };
         // A reign that was over before its first commit has not asked anybody: what was owed before it still is.
-        let silent = reign.expected.iter().map(|(joined, (until, _))| (*joined, until.since(ctx.now)));
+        let silent = reign.expected.iter().map(|(joined, (until, _))| {
+            let pardoned = reign.pardoned.contains(joined);
+            (*joined, Owing { left: until.since(ctx.now), pardoned })
+        });
         self.elections.owing.extend(silent);
         self.elections.owing.retain(|joined, _| group.roster.contains(*joined));
         for _ in reign.not_removed().filter(|joined| group.roster.contains(*joined)) {
