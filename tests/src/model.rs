@@ -217,8 +217,9 @@ impl Model {
         let restarted = std::mem::take(&mut self.restarted);
         let known = self.owners.get(&joined).and_then(|owner| self.known.get(owner)).filter(|_| restarted);
         if let Some(known) = known {
-            // Those of another life are turned out, and nobody else ever heard of them.
-            let others = self.members.iter_mut().filter(|(joined, _)| !known.contains(joined));
+            // Those of another life are turned out, and nobody else ever heard of them. Who came to this relay itself, while that
+            // member was cut off, is no such one.
+            let others = self.members.iter_mut().filter(|(joined, member)| member.committed && !known.contains(joined));
             others.for_each(|(_, member)| member.here = false);
         }
         if self.lead.is_some_and(|(_, lead)| self.members.get(&lead).is_some_and(|member| member.here)) {

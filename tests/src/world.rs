@@ -350,8 +350,9 @@ impl World {
             }
             let members: Vec<_> = peer.session.members().iter().map(|member| member.joined).collect();
             let expected: Vec<_> = here.keys().copied().collect();
-            if members != expected || self.model.here() != expected {
-                return not(format!("its roster is {members:?}, here are {expected:?}"));
+            let told = self.model.here();
+            if members != expected || told != expected {
+                return not(format!("its roster is {members:?}, here are {expected:?}, as told {told:?}"));
             }
             if peer.session.is_lead() != (self.model.lead() == peer.joined) {
                 return not(format!("it leads: {}; the lead is {:?}", peer.session.is_lead(), self.model.lead()));
