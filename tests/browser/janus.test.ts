@@ -107,8 +107,8 @@ describe.skipIf(problem !== undefined)('through Janus', () => {
     const [mine, other] = [await three('mine'), await three('other')];
     const [[ana, ben, cleo], [, eve]] = [mine, other] as [[Lab, Lab, Lab], [Lab, Lab, Lab]];
     await enter(ana, 300);
-    // Eve’s call has somebody with Ana’s order number, on the same seat, in the same epoch. She comes under a number that nobody
-    // else has here: of two feeds of one member only the last is taken.
+    // Eve’s call has somebody with Ana’s order number, on the same seat, in the same epoch. She comes under a number that no other
+    // feed of the room claims: of two feeds of one member only the last is taken.
     await enter(eve, 300);
     // Ben says that he is Cleo: the server passes it on, and no key of hers opens what he sends.
     await enter(ben, 300, { pose: cleo.joined });
