@@ -29,6 +29,7 @@ mod line;
 mod mailbox;
 mod member;
 pub mod output;
+mod owing;
 mod pulse;
 mod reign;
 mod request;

@@ -192,11 +192,13 @@ impl Call {
         let now = reign.pulse.at(ctx.now);
         if u128::from(now.saturating_sub(alive.beat)) <= STALE_ECHO.as_millis() {
             self.lease.hear(ctx.now);
+            reign.heard(from);
         }
         let me = self.me.joined;
-        let others = group.roster.iter().map(|entry| entry.added.joined).filter(|joined| *joined != me);
-        for hidden in reign.pulse.echo((ctx.now, ctx.config), from, alive.beat, others) {
-            reign.depart(hidden, Cause::Leave);
+        let others = group.roster.iter().map(|entry| entry.added.joined);
+        let others: Vec<_> = others.filter(|joined| *joined != me && reign.stays(*joined)).collect();
+        for hidden in reign.pulse.echo((ctx.now, ctx.config), from, alive.beat, others.into_iter()) {
+            reign.drop_silent(ctx.now, hidden, Cause::Leave);
         }
     }
 

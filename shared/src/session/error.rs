@@ -33,7 +33,7 @@ pub enum SecurityEvent {
         /// Whom.
         joined: Joined,
     },
-    /// The relay has not sequenced a commit of this lead for a long time.
+    /// The relay has not sequenced a commit of this lead for a long time, or was restarted too often meanwhile.
     #[error("the relay has not passed on the commit of epoch {epoch}")]
     CommitStalled {
         /// Which.

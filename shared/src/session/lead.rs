@@ -12,6 +12,7 @@ use super::{
     group::Install,
     member::unbind,
     output::Event,
+    owing::Owing,
     reign::{Claiming, Phase, Plan, Reign, Staged, Tip},
     roster::{Entry, Roster},
 };
@@ -53,6 +54,11 @@ pub(super) struct Upload {
     pub(super) rekey: Option<Rekey>,
 }
 
+/// In a large call only the lead hears who is there: whoever owed something to this one may have shown itself to others.
+fn least_presence(roster: &Roster) -> Duration {
+    if roster.len() > limits::ALIVE_TO_ALL { LEAST_PRESENCE } else { Duration::ZERO }
+}
+
 impl Call {
     /// This device leads from here on: with a new life of the call, or with the roster that it holds.
     pub(super) fn begin_reign(&mut self, ctx: &mut Ctx<'_>, term: Term) -> Result<(), InternalError> {
@@ -82,8 +88,16 @@ impl Call {
         for joined in lost.into_iter().filter(|joined| self.claims.get(*joined).is_none()) {
             reign.depart(joined, Cause::Leave);
         }
+        // Here and not in a later commit, which a relay could keep back while this one goes through.
+        let least = least_presence(&reign.tip.roster);
+        self.elections.owing.retain(|joined, _| reign.tip.roster.contains(*joined));
+        reign.given = self.elections.owing.iter().map(|(joined, owing)| (*joined, owing.given)).collect();
+        for (joined, _) in self.elections.owing.iter().filter(|(_, owing)| owing.is_over(least)) {
+            reign.drop_silent(ctx.now, *joined, Cause::Leave);
+        }
         if let Some(settled) = self.settled_at {
-            reign.absent = self.claims.unlisted().map(|joined| (joined, settled + ctx.config.absent)).collect();
+            let unlisted = self.claims.unlisted().filter(|joined| !reign.leaving.contains_key(joined));
+            reign.absent = unlisted.map(|joined| (joined, settled + ctx.config.absent)).collect();
         }
         self.reign = Some(reign);
         Ok(())
@@ -284,14 +298,14 @@ impl Call {
         if commit.cause == Cause::LeadChange {
             // Whom the last lead had proof of is not known here: an acknowledgement of this epoch is one.
             let time = ctx.config.presence * PRESENCE_AFTER_CHANGE;
-            let owing = std::mem::take(&mut self.elections.owing);
             let members = tip.roster.iter().map(|entry| entry.added.joined);
-            let others = members.filter(|joined| *joined != self.me.joined);
-            // In a large call only the lead hears who is there: whoever owed something to this one may have shown itself to others.
-            let least = if tip.roster.len() > limits::ALIVE_TO_ALL { LEAST_PRESENCE } else { Duration::ZERO };
-            let until = |joined| ctx.now + owing.get(&joined).map_or(time, |owing| time.min(owing.left).max(least));
-            reign.expected.extend(others.map(|joined| (joined, (until(joined), epoch))));
-            reign.pardoned.extend(owing.iter().filter(|(_, owing)| owing.pardoned).map(|(joined, _)| *joined));
+            for joined in members.filter(|joined| *joined != self.me.joined) {
+                let left = self.elections.owing.remove(&joined).map_or(time, |owing| owing.left);
+                let given = reign.given.get(&joined).copied().unwrap_or_default();
+                let Owing { left, given } = Owing { left, given }.at_least(least_presence(&tip.roster));
+                reign.expected.insert(joined, (ctx.now + left, epoch));
+                reign.given.insert(joined, given);
+            }
         }
         reign.leaving.retain(|joined, _| !removed.contains(joined));
         reign.claiming.retain(|joined, _| !removed.contains(joined));
@@ -441,7 +455,7 @@ impl Call {
             // there, by an epoch of this reign, and never a newcomer.
             let shows = |(_, first): &(Timestamp, Epoch)| first.count() == 0 && epoch >= *first;
             if reign.expected.get(&from).is_some_and(shows) {
-                reign.expected.remove(&from);
+                reign.settle(from);
                 ctx.event(Event::MemberPresent(from));
             }
         }
@@ -487,8 +501,9 @@ impl Call {
             return;
         };
         let Some(reign) = &mut self.reign else { return };
-        // Whoever speaks over Olm is there, whatever they say.
-        if reign.expected.remove(&from).is_some() {
+        // Whoever speaks over Olm is there, whatever they say; what was said of an earlier epoch a relay may have kept until now.
+        if expected.is_some_and(|expected| epoch >= expected) {
+            reign.settle(from);
             reign.acknowledge(ctx.now, from, epoch);
             ctx.event(Event::MemberPresent(from));
         }

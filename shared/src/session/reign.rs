@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     config::Config,
     epoch::activation,
+    owing::{Given, Owing},
     pulse::Pulse,
     request::Asked,
     roster::Roster,
@@ -33,6 +34,8 @@ const PACED_FROM: usize = 6;
 const PACED_EPOCHS: u32 = 24;
 /// How long a commit may be under way to the relay and back before the application is told.
 const STALL_TIME: Duration = Duration::from_secs(5);
+/// Sent again so often, a commit is kept back: few relays are restarted thrice within the time of one.
+const RESENT: u8 = 2;
 /// For how many times that a joiner has to show itself a relay that answers no ping keeps up whoever shows nothing.
 const STANDS_FOR: u32 = 3;
 
@@ -80,14 +83,18 @@ pub(super) struct Reign {
     pub(super) regrants: BTreeMap<Joined, RequestNonce>,
     /// Until when those are waited for who have not come back to a relay that was restarted.
     pub(super) absent: BTreeMap<Joined, Timestamp>,
-    /// Those who were given time anew because the relay stood still.
-    pub(super) pardoned: BTreeSet<Joined>,
+    /// What time those of whom a sign of life is expected were given anew.
+    pub(super) given: BTreeMap<Joined, Given>,
+    /// Those who are on their way out and have not shown themselves, and until when they had time to.
+    unsettled: BTreeMap<Joined, Timestamp>,
     /// The relay knows of this reign: false from when a relay was restarted until it has taken the reign up.
     pub(super) confirmed: bool,
     /// When the last commit was made.
     pub(super) last: Timestamp,
     /// It was said that the relay does not pass on our commits.
     stalled: bool,
+    /// How often the oldest of those under way was sent again, to a relay that was restarted.
+    resent: u8,
 }
 
 /// How far a reign has come.
@@ -162,6 +169,7 @@ impl Reign {
             waiting: BTreeSet::new(),
             stranded: BTreeSet::new(),
             stalled: false,
+            resent: 0,
             last: Timestamp::ZERO,
             leaving: BTreeMap::new(),
             expelled: BTreeSet::new(),
@@ -175,7 +183,8 @@ impl Reign {
             requests: Asked::default(),
             regrants: BTreeMap::new(),
             absent: BTreeMap::new(),
-            pardoned: BTreeSet::new(),
+            given: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             confirmed: true,
         }
     }
@@ -233,9 +242,10 @@ impl Reign {
         self.waiting.remove(&joined);
         self.stranded.remove(&joined);
         self.claiming.remove(&joined);
-        self.expected.remove(&joined);
+        if let Some((until, _)) = self.expected.remove(&joined) {
+            self.unsettled.insert(joined, until);
+        }
         self.absent.remove(&joined);
-        self.pardoned.remove(&joined);
         self.regrants.remove(&joined);
         self.requests.forget(joined);
         self.pulse.forget(joined);
@@ -322,8 +332,10 @@ impl Reign {
     ) {
         for joined in &staged.removed {
             self.acked.remove(joined);
-            self.expected.remove(joined);
+            self.unsettled.remove(joined);
+            self.given.remove(joined);
         }
+        self.resent = 0;
         let epoch = staged.tip.epoch;
         let waited_for = |joined: &Joined, active| {
             *joined != me
@@ -384,10 +396,16 @@ impl Reign {
         self.pending.front().map(|oldest| oldest.since + activation(oldest.ratcheted, config))
     }
 
+    /// What is under way is sent to a relay that has just taken up the reign.
+    pub(super) fn send_again(&mut self) {
+        self.resent = if self.staged.is_empty() { 0 } else { self.resent.saturating_add(1) };
+    }
+
     /// The epoch of a commit that the relay has kept to itself for too long, told once.
     pub(super) fn stall(&mut self, now: Timestamp) -> Option<Epoch> {
         let oldest = self.staged.front().filter(|_| !self.stalled)?;
-        let stalled = (now.since(oldest.since) >= STALL_TIME).then_some(oldest.tip.epoch);
+        let stalls = self.resent > RESENT || now.since(oldest.since) >= STALL_TIME;
+        let stalled = stalls.then_some(oldest.tip.epoch);
         self.stalled = stalled.is_some();
         stalled
     }
@@ -412,7 +430,7 @@ impl Reign {
             // may need it for the next.
             let expected = self.expected.iter_mut().map(|(joined, (until, _))| (joined, until));
             for (joined, until) in expected.chain(&mut self.absent) {
-                if until.since(now) < config.presence / 2 && self.pardoned.insert(*joined) {
+                if until.since(now) < config.presence / 2 && self.given.entry(*joined).or_default().stand() {
                     *until = now + config.presence;
                 }
             }
@@ -425,12 +443,48 @@ impl Reign {
         let stands = if self.pulse.stands(now) { config.presence * STANDS_FOR } else { Duration::ZERO };
         let silent = self.expected.iter().filter(|(_, (until, _))| *until + stands <= now);
         for joined in silent.map(|(joined, _)| *joined).collect::<Vec<_>>() {
-            self.depart(joined, Cause::Remove);
+            self.drop_silent(now, joined, Cause::Remove);
         }
         let lost = self.absent.iter().filter(|(_, until)| **until + stands <= now);
         for joined in lost.map(|(joined, _)| *joined).collect::<Vec<_>>() {
             self.depart(joined, Cause::Leave);
         }
+    }
+
+    /// A relay that was restarted gives nobody less than this, so that they can come back.
+    pub(super) fn extend_expected(&mut self, until: Timestamp) {
+        for (joined, (deadline, _)) in self.expected.iter_mut().filter(|(_, (deadline, _))| *deadline < until) {
+            if self.given.entry(*joined).or_default().extend() {
+                *deadline = until;
+            }
+        }
+    }
+
+    /// Somebody gave no sign of life for too long.
+    pub(super) fn drop_silent(&mut self, now: Timestamp, joined: Joined, cause: Cause) {
+        self.depart(joined, cause);
+        self.unsettled.insert(joined, now);
+    }
+
+    /// Somebody of whom a sign of life was expected gave it.
+    pub(super) fn settle(&mut self, joined: Joined) {
+        self.expected.remove(&joined);
+        self.given.remove(&joined);
+    }
+
+    /// Somebody echoes what is said now. On their way out they go, as was decided, and owe nothing.
+    pub(super) fn heard(&mut self, joined: Joined) {
+        self.unsettled.remove(&joined);
+    }
+
+    /// What is still owed when this reign is over, also by those whose removal no commit has brought about: a relay that keeps
+    /// commits back would have their time begin anew.
+    pub(super) fn owing(&self, now: Timestamp) -> impl Iterator<Item = (Joined, Owing)> {
+        let expected = self.expected.iter().map(|(joined, (until, _))| (joined, until));
+        expected.chain(&self.unsettled).map(move |(joined, until)| {
+            let given = self.given.get(joined).copied().unwrap_or_default();
+            (*joined, Owing { left: until.since(now), given })
+        })
     }
 
     /// Time that went by without a connection counts against nobody.

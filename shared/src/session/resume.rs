@@ -167,9 +167,7 @@ impl Call {
         }
         let members = reign.tip.roster.iter().map(|entry| entry.added.joined);
         reign.absent = members.filter(|joined| !listed.contains(joined)).map(|joined| (joined, until)).collect();
-        for (deadline, _) in reign.expected.values_mut() {
-            *deadline = (*deadline).max(until);
-        }
+        reign.extend_expected(until);
         reign.touch(now);
     }
 
@@ -183,6 +181,7 @@ impl Call {
         let Some(reign) = self.reign.as_mut().filter(|reign| !reign.confirmed) else { return };
         reign.confirmed = true;
         reign.touch(ctx.now);
+        reign.send_again();
         let again: Vec<_> = reign.staged.iter().map(|staged| Arc::clone(&staged.upload)).collect();
         again.into_iter().for_each(|commit| ctx.send(commit));
         if self.claims.named().any(|joined| !reign.tip.roster.contains(joined)) {

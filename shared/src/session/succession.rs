@@ -1,11 +1,12 @@
 //! Who leads: computed by every member from its own roster, never announced.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use super::{
     call::{Call, Ctx},
     error::{CommandError, SecurityEvent},
     output::{EndReason, Event},
+    owing::Owing,
     rules::{Named, Reigns, Stand, accepts},
 };
 use crate::{
@@ -23,14 +24,6 @@ pub(super) struct Elections {
     refused: Option<(Term, Joined)>,
     /// Those who have not shown themselves in the reigns of this device.
     pub(super) owing: BTreeMap<Joined, Owing>,
-}
-
-/// A sign of life that somebody owes to this device.
-pub(super) struct Owing {
-    /// How much longer it may be silent, of the time that this device leads.
-    pub(super) left: Duration,
-    /// It was given time anew because the relay stood still: once in all reigns, as a relay makes both at will.
-    pub(super) pardoned: bool,
 }
 
 impl Call {
@@ -96,11 +89,7 @@ impl Call {
     fn end_reign(&mut self, ctx: &mut Ctx<'_>) {
         let (Some(reign), Some(group)) = (self.reign.take(), &self.group) else { return };
         // A reign that was over before its first commit has not asked anybody: what was owed before it still is.
-        let silent = reign.expected.iter().map(|(joined, (until, _))| {
-            let pardoned = reign.pardoned.contains(joined);
-            (*joined, Owing { left: until.since(ctx.now), pardoned })
-        });
-        self.elections.owing.extend(silent);
+        self.elections.owing.extend(reign.owing(ctx.now));
         self.elections.owing.retain(|joined, _| group.roster.contains(*joined));
         for _ in reign.not_removed().filter(|joined| group.roster.contains(*joined)) {
             ctx.event(Event::CommandFailed(CommandError::NotLead));

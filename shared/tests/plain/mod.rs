@@ -99,6 +99,8 @@ pub struct World {
     /// Everything that the relay was told.
     pub said: Vec<(usize, ToRelay)>,
     seats: BTreeMap<Joined, Seated>,
+    /// The life of the relay.
+    pub relay: RelayInstance,
     sequence: u64,
     joins: u64,
     pub lead: Option<(Term, Joined)>,
@@ -130,6 +132,7 @@ impl World {
             wire: Vec::new(),
             said: Vec::new(),
             seats: BTreeMap::new(),
+            relay: RELAY,
             sequence: 0,
             joins: 0,
             lead: None,
@@ -191,7 +194,7 @@ impl World {
             role,
         };
         self.members.push(member);
-        let challenge = Challenge { versions: vec![1], nonce, relay: RELAY };
+        let challenge = Challenge { versions: vec![1], nonce, relay: self.relay };
         self.inbox.push_back((index, challenge.into()));
         index
     }
@@ -325,7 +328,7 @@ impl World {
     /// The place of the next event in the relay's order.
     pub fn at(&mut self) -> At {
         self.sequence += 1;
-        At(RELAY, Sequence(self.sequence))
+        At(self.relay, Sequence(self.sequence))
     }
 
     /// Every member that is connected, but this one, is told.
@@ -417,7 +420,7 @@ impl World {
         let listed = self.seats.values().map(|seated| &seated.claim).filter(|claim| claim.present || claim.committed);
         let members = listed.cloned().collect();
         let welcome = Welcome {
-            at: At(RELAY, Sequence(self.sequence)),
+            at: At(self.relay, Sequence(self.sequence)),
             call: self.call.clone(),
             seat,
             joined,

@@ -13,7 +13,7 @@ use conclave_shared::{
         output::{Event, PauseReason},
     },
     wire::{
-        Acked, BodyFrom, MemberClaim, MemberJoined, Pong, ToClient, ToRelay,
+        Acked, BodyFrom, LeftReason, MemberClaim, MemberJoined, MemberLeft, OlmFrom, Pong, ToClient, ToRelay,
         sealed::{Content, Leave},
         signed::Body,
     },
@@ -147,6 +147,11 @@ fn a28_an_old_acknowledgement_as_presence() {
     call.assert_shut_out(3, 1);
 }
 
+/// Who loses the lead to whom, when two take turns.
+fn turn(term: u32) -> (u64, u64) {
+    if term.is_multiple_of(2) { (1, 2) } else { (2, 1) }
+}
+
 /// Answers to pings that the relay keeps for 2.1 s, as if it had stood still.
 #[derive(Clone, Default)]
 struct LateAnswers(Rc<RefCell<Vec<(u32, usize, Pong)>>>);
@@ -210,8 +215,7 @@ fn a29_a_relay_that_pretends_to_stand_still() {
     call.relay_does(move |to, message| if tells_of_a_leave(&message) { vec![] } else { kept.keep(to, message) });
     call.command(3, Command::Leave);
     for term in 2..20 {
-        let (from, to) = if term % 2 == 0 { (1, 2) } else { (2, 1) };
-        depose(&mut call, (from, to), term);
+        depose(&mut call, turn(term), term);
         late.advance(&mut call, 80);
     }
     assert_eq!(members(&call, 1), [1, 2, 3]);
@@ -230,4 +234,109 @@ fn a30_a_removal_withheld() {
     call.advance(1_000);
     assert!(call.members[0].events.contains(&Event::CommandFailed(CommandError::NotLead)));
     call.assert_harmless();
+}
+
+/// A31. The relay hides a leave and changes the lead; of each reign it lets the first commit through and none of those that would
+/// remove who is silent. -> harmless: whose time is over goes with the first commit of the next reign, without which nobody leads.
+#[test]
+fn a31_the_commit_against_a_hidden_leave_withheld() {
+    let mut call = RELAY.call_of(4);
+    call.relay_does(|_, message| match &message {
+        ToClient::Commit(commit) if commit.epoch.count() > 0 => vec![],
+        message if tells_of_a_leave(message) => vec![],
+        _ => vec![message],
+    });
+    call.command(3, Command::Leave);
+    for term in 2..26 {
+        depose(&mut call, turn(term), term);
+        call.advance(4_000);
+    }
+    assert_eq!(members(&call, 1), [1, 2, 3]);
+    call.assert_shut_out(3, 1);
+}
+
+/// A32. In a call of 34, where only the lead hears who is there, the relay hides a leave and changes the lead every 1.5 s, or every 45 s
+/// and keeps all commits back but the first of each reign. -> harmless: the two seconds that a new lead gives at least are given six
+/// times.
+#[test]
+fn a32_elections_in_a_large_call() {
+    for (reigns, time, withheld) in [(62, 1_500, false), (18, 45_000, true)] {
+        let mut call = RELAY.call_of(34);
+        call.relay_does(move |_, message| match &message {
+            ToClient::Commit(commit) if withheld && commit.epoch.count() > 0 => vec![],
+            message if tells_of_a_leave(message) => vec![],
+            _ => vec![message],
+        });
+        call.command(33, Command::Leave);
+        for term in 2..2 + reigns {
+            depose(&mut call, turn(term), term);
+            call.advance(time);
+        }
+        assert_eq!(members(&call, 1), (1..34).collect::<Vec<_>>());
+        call.assert_shut_out(33, 1);
+        if !withheld {
+            drop(call.again());
+        }
+    }
+}
+
+/// A33. The relay tells the lead alone of a leave, keeps the commit back, changes the lead, and says that the member is there again. ->
+/// harmless: what it owed it still owes.
+#[test]
+fn a33_a_leave_told_and_taken_back() {
+    let mut call = RELAY.call_of(4);
+    call.relay_does(|_, message| match &message {
+        ToClient::Commit(commit) if commit.epoch.count() > 0 => vec![],
+        message if tells_of_a_leave(message) => vec![],
+        _ => vec![message],
+    });
+    let member = MemberClaim { committed: true, present: true, ..call.claimed(Joined(4)) };
+    call.command(3, Command::Leave);
+    for term in 2..9 {
+        let lead = usize::from(term % 2 == 1);
+        let left = MemberLeft { at: call.at(), joined: Joined(4), reason: LeftReason::Closed };
+        call.input(lead, Input::Received(left.into()));
+        depose(&mut call, turn(term), term);
+        call.settle();
+        let again = MemberJoined { at: call.at(), member: member.clone() };
+        call.input(lead, Input::Received(again.into()));
+        call.advance(25_000);
+    }
+    assert_eq!(members(&call, 1), [1, 2, 3]);
+    call.assert_shut_out(3, 1);
+}
+
+/// A34. The relay keeps back what a member says to its leads over Olm, hides that it leaves, and plays one of those in every reign that
+/// follows. -> harmless: what was said of an earlier epoch shows nobody in a later one.
+#[test]
+fn a34_olm_messages_kept_for_later() {
+    let (mut call, kept) = (RELAY.call_of(4), Rc::<RefCell<Vec<(usize, OlmFrom)>>>::default());
+    let keep = Rc::clone(&kept);
+    call.relay_does(move |to, message| match message {
+        ToClient::Olm(olm) if olm.from == Joined(4) => {
+            keep.borrow_mut().push((to, olm));
+            vec![]
+        }
+        message if tells_of_a_leave(&message) => vec![],
+        message => vec![message],
+    });
+    for term in 2..22 {
+        depose(&mut call, turn(term), term);
+        call.advance(500);
+    }
+    call.command(3, Command::Leave);
+    let mut played = 0;
+    for term in 22..28 {
+        let ((from, to), lead) = (turn(term), usize::from(term.is_multiple_of(2)));
+        depose(&mut call, (from, to), term);
+        call.advance(500);
+        let next = kept.borrow().iter().position(|(to, _)| *to == lead);
+        let (_, olm) = kept.borrow_mut().remove(next.expect("it spoke to both"));
+        played += 1;
+        let olm = OlmFrom { at: call.at(), ..olm };
+        call.input(lead, Input::Received(olm.into()));
+        call.advance(25_000);
+    }
+    assert_eq!((members(&call, 1), played), (vec![1, 2, 3], 6));
+    call.assert_shut_out(3, 1);
 }

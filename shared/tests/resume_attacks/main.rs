@@ -9,6 +9,7 @@ mod attack;
 mod plain;
 
 mod grants;
+mod keeping;
 mod seats;
 
 use attack::{Attack, Suite};
