@@ -56,7 +56,7 @@ impl Call {
     }
 
     fn send_beat(&mut self, ctx: &mut Ctx<'_>) -> Result<(), InternalError> {
-        let Some(reign) = self.reign.as_mut().filter(|reign| reign.confirmed) else { return Ok(()) };
+        let Some(reign) = self.reign.as_mut().filter(|reign| reign.is_confirmed()) else { return Ok(()) };
         let due = reign.pulse.beat(ctx.now, ctx.config);
         let Some(group) = self.group.as_ref().filter(|_| due) else { return Ok(()) };
         let (epoch, transcript) = (group.epoch, group.transcript);

@@ -264,7 +264,7 @@ impl Call {
         let group = self.group.iter().flat_map(|group| group.epochs.deadlines());
         let keeps = self.unsaid.keeps_until().unwrap_or(Timestamp::ZERO);
         let group = group.map(|(at, timer)| if timer == Timer::Retire { (at.max(keeps), timer) } else { (at, timer) });
-        let reigns = self.reign.iter().filter(|reign| reign.confirmed && self.line.is_up());
+        let reigns = self.reign.iter().filter(|reign| reign.is_confirmed() && self.line.is_up());
         let reign = reigns.flat_map(|reign| reign.deadlines(config));
         // Nobody's time is over while the relay stands still: its next answer says so.
         let waits = |timer| matches!(timer, Timer::Presence | Timer::Absent);

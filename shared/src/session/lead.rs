@@ -105,10 +105,10 @@ impl Call {
 
     /// Does everything that has become possible or due. Called after each input.
     pub(super) fn reign_on(&mut self, ctx: &mut Ctx<'_>) -> Result<(), InternalError> {
-        if self.reign.as_ref().is_some_and(|reign| reign.confirmed) {
+        if self.reign.as_ref().is_some_and(|reign| reign.is_confirmed()) {
             self.claim(ctx);
         }
-        let Some(reign) = self.reign.as_mut().filter(|reign| reign.confirmed) else { return Ok(()) };
+        let Some(reign) = self.reign.as_mut().filter(|reign| reign.is_confirmed()) else { return Ok(()) };
         reign.expire_expected(ctx.now, ctx.config);
         if let Some(epoch) = reign.stall(ctx.now) {
             ctx.alarm(SecurityEvent::CommitStalled { epoch });

@@ -33,7 +33,7 @@ const PACED_FROM: usize = 6;
 /// the bound.
 const PACED_EPOCHS: u32 = 24;
 /// How long a commit may be under way to the relay and back before the application is told.
-const STALL_TIME: Duration = Duration::from_secs(5);
+pub(super) const STALL_TIME: Duration = Duration::from_secs(5);
 /// Sent again so often, a commit is kept back: few relays are restarted thrice within the time of one.
 const RESENT: u8 = 2;
 /// For how many times that a joiner has to show itself a relay that answers no ping keeps up whoever shows nothing.
@@ -87,11 +87,11 @@ pub(super) struct Reign {
     pub(super) given: BTreeMap<Joined, Given>,
     /// Those who are on their way out and have not shown themselves, and until when they had time to.
     unsettled: BTreeMap<Joined, Timestamp>,
-    /// The relay knows of this reign: false from when a relay was restarted until it has taken the reign up.
-    pub(super) confirmed: bool,
+    /// Since when the relay is not known to know of this reign: from when the connection drops until the relay takes the reign up.
+    pub(super) lost: Option<Timestamp>,
     /// When the last commit was made.
     pub(super) last: Timestamp,
-    /// It was said that the relay does not pass on our commits.
+    /// It was said that the relay does not pass on what is under way.
     stalled: bool,
     /// How often the oldest of those under way was sent again, to a relay that was restarted.
     resent: u8,
@@ -185,7 +185,7 @@ impl Reign {
             absent: BTreeMap::new(),
             given: BTreeMap::new(),
             unsettled: BTreeMap::new(),
-            confirmed: true,
+            lost: None,
         }
     }
 
@@ -335,7 +335,7 @@ impl Reign {
             self.unsettled.remove(joined);
             self.given.remove(joined);
         }
-        self.resent = 0;
+        (self.resent, self.stalled) = (0, false);
         let epoch = staged.tip.epoch;
         let waited_for = |joined: &Joined, active| {
             *joined != me
@@ -396,12 +396,23 @@ impl Reign {
         self.pending.front().map(|oldest| oldest.since + activation(oldest.ratcheted, config))
     }
 
-    /// What is under way is sent to a relay that has just taken up the reign.
-    pub(super) fn send_again(&mut self) {
+    /// Whether the relay is known to know of this reign.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.lost.is_none()
+    }
+
+    /// How long this device has led, as far as it can know.
+    pub(super) fn lasted(&self, now: Timestamp) -> Duration {
+        Duration::from_millis(self.pulse.at(self.lost.unwrap_or(now)))
+    }
+
+    /// The relay knows of this reign again: what is under way is sent once more.
+    pub(super) fn taken_up(&mut self) {
+        (self.lost, self.stalled) = (None, false);
         self.resent = if self.staged.is_empty() { 0 } else { self.resent.saturating_add(1) };
     }
 
-    /// The epoch of a commit that the relay has kept to itself for too long, told once.
+    /// The epoch of a commit that the relay has kept to itself for too long, told once until it is sequenced.
     pub(super) fn stall(&mut self, now: Timestamp) -> Option<Epoch> {
         let oldest = self.staged.front().filter(|_| !self.stalled)?;
         let stalls = self.resent > RESENT || now.since(oldest.since) >= STALL_TIME;
@@ -413,14 +424,14 @@ impl Reign {
     /// The newest epoch of a reign that the relay has neither taken up nor given to somebody else for too long since the
     /// connection was, told once.
     pub(super) fn left_hanging(&mut self, now: Timestamp, up_since: Timestamp) -> Option<Epoch> {
-        let hangs = !self.confirmed && !self.stalled && now.since(up_since) >= STALL_TIME;
+        let hangs = !self.is_confirmed() && !self.stalled && now.since(up_since) >= STALL_TIME;
         self.stalled |= hangs;
         hangs.then_some(self.tip.epoch)
     }
 
     /// When that is due.
     pub(super) fn hanging_deadline(&self, up_since: Timestamp) -> Option<Deadline> {
-        (!self.confirmed && !self.stalled).then_some((up_since + STALL_TIME, Timer::Stall))
+        (!self.is_confirmed() && !self.stalled).then_some((up_since + STALL_TIME, Timer::Stall))
     }
 
     /// The relay answered a ping. If it stood still before that, nobody could be heard: they are given time anew.

@@ -93,7 +93,7 @@ pub(super) fn disconnected(call: &mut Call, now: Timestamp, out: &mut Vec<Output
     call.unsaid.fall_silent(now);
     if let Some(reign) = &mut call.reign {
         // A lead whose connection drops has lost the lead, as far as it can know.
-        reign.confirmed = false;
+        reign.lost.get_or_insert(now);
     }
     out.push(Output::Connect);
 }
@@ -158,7 +158,6 @@ impl Call {
     /// A lead gives those time who are not back yet, and everybody time to show themselves.
     fn await_absent(&mut self, until: Timestamp, now: Timestamp, listed: &BTreeSet<Joined>) {
         let Some(reign) = &mut self.reign else { return };
-        reign.confirmed = false;
         // Whoever was not in yet comes again under another number.
         for joined in reign.waiting.iter().chain(&reign.stranded).copied().collect::<Vec<_>>() {
             if !listed.contains(&joined) {
@@ -178,10 +177,9 @@ impl Call {
 
     /// The relay has taken up the reign again: what it may not have passed on is sent once more.
     pub(super) fn confirm(&mut self, ctx: &mut Ctx<'_>) {
-        let Some(reign) = self.reign.as_mut().filter(|reign| !reign.confirmed) else { return };
-        reign.confirmed = true;
+        let Some(reign) = self.reign.as_mut().filter(|reign| !reign.is_confirmed()) else { return };
+        reign.taken_up();
         reign.touch(ctx.now);
-        reign.send_again();
         let again: Vec<_> = reign.staged.iter().map(|staged| Arc::clone(&staged.upload)).collect();
         again.into_iter().for_each(|commit| ctx.send(commit));
         if self.claims.named().any(|joined| !reign.tip.roster.contains(joined)) {

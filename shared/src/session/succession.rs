@@ -1,16 +1,17 @@
 //! Who leads: computed by every member from its own roster, never announced.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     call::{Call, Ctx},
     error::{CommandError, SecurityEvent},
     output::{EndReason, Event},
     owing::Owing,
+    reign::STALL_TIME,
     rules::{Named, Reigns, Stand, accepts},
 };
 use crate::{
-    id::{Joined, Term},
+    id::{Epoch, Joined, Term},
     wire::{Decline, Lead},
 };
 
@@ -24,6 +25,9 @@ pub(super) struct Elections {
     refused: Option<(Term, Joined)>,
     /// Those who have not shown themselves in the reigns of this device.
     pub(super) owing: BTreeMap<Joined, Owing>,
+    /// How much longer this device has led without its first commit than with it: a relay that keeps those back ends the reign
+    /// before it is found out.
+    unheard: Duration,
 }
 
 impl Call {
@@ -89,6 +93,12 @@ impl Call {
     fn end_reign(&mut self, ctx: &mut Ctx<'_>) {
         let (Some(reign), Some(group)) = (self.reign.take(), &self.group) else { return };
         // A reign that was over before its first commit has not asked anybody: what was owed before it still is.
+        let (lasted, unheard) = (reign.lasted(ctx.now), &mut self.elections.unheard);
+        *unheard = if group.epoch.term() < reign.term { *unheard + lasted } else { unheard.saturating_sub(lasted) };
+        if *unheard >= STALL_TIME {
+            *unheard = Duration::ZERO;
+            ctx.alarm(SecurityEvent::CommitStalled { epoch: Epoch::first(reign.term) });
+        }
         self.elections.owing.extend(reign.owing(ctx.now));
         self.elections.owing.retain(|joined, _| group.roster.contains(*joined));
         for _ in reign.not_removed().filter(|joined| group.roster.contains(*joined)) {

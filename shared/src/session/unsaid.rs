@@ -93,7 +93,7 @@ impl Call {
     /// There is a connection, everything missed on it has come, and no commit of its own is still to be said again: what is
     /// said before it has a higher number, and the commit would be taken for a replay.
     fn may_speak(&self) -> bool {
-        let owes = self.reign.as_ref().is_some_and(|reign| !reign.confirmed && !reign.staged.is_empty());
+        let owes = self.reign.as_ref().is_some_and(|reign| !reign.is_confirmed() && !reign.staged.is_empty());
         self.line.is_up() && self.unsaid.behind_since.is_none() && !owes
     }
 

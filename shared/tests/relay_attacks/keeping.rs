@@ -3,6 +3,7 @@
 use crate::{
     RELAY,
     attack::{Attack, insider::Insider},
+    epoch,
     leads::depose,
 };
 use conclave_shared::{
@@ -13,7 +14,8 @@ use conclave_shared::{
         output::{Event, PauseReason},
     },
     wire::{
-        Acked, BodyFrom, LeftReason, MemberClaim, MemberJoined, MemberLeft, OlmFrom, Pong, ToClient, ToRelay,
+        Acked, BodyFrom, Committed, LeftReason, MemberClaim, MemberJoined, MemberLeft, OlmFrom, Pong, ToClient,
+        ToRelay,
         sealed::{Content, Leave},
         signed::Body,
     },
@@ -237,7 +239,7 @@ fn a30_a_removal_withheld() {
 }
 
 /// A31. The relay hides a leave and changes the lead; of each reign it lets the first commit through and none of those that would
-/// remove who is silent. -> harmless: whose time is over goes with the first commit of the next reign, without which nobody leads.
+/// remove who is silent. -> harmless: whose time is over goes with the first commit of the next reign.
 #[test]
 fn a31_the_commit_against_a_hidden_leave_withheld() {
     let mut call = RELAY.call_of(4);
@@ -339,4 +341,49 @@ fn a34_olm_messages_kept_for_later() {
     }
     assert_eq!((members(&call, 1), played), (vec![1, 2, 3], 6));
     call.assert_shut_out(3, 1);
+}
+
+/// A35. The relay keeps a commit back for six seconds and passes it on; later it hides a leave and keeps the commit against it for good.
+/// -> `commit_stalled` at the lead 5 s after that commit as well.
+#[test]
+fn a35_a_second_commit_withheld() {
+    let (mut call, kept) = (RELAY.call_of(4), Rc::<RefCell<Vec<(usize, Committed)>>>::default());
+    let keep = Rc::clone(&kept);
+    call.relay_does(move |to, message| match message {
+        ToClient::Commit(commit) => {
+            keep.borrow_mut().push((to, commit));
+            vec![]
+        }
+        message if tells_of_a_leave(&message) => vec![],
+        message => vec![message],
+    });
+    call.command(0, Command::Rotate);
+    call.advance(6_000);
+    let at = call.at();
+    for (to, commit) in kept.take() {
+        call.input(to, Input::Received(Committed { at, ..commit }.into()));
+    }
+    call.advance(30_000);
+    call.command(3, Command::Leave);
+    let since = call.now;
+    call.advance(50_000);
+    call.assert_told(0, since, 45_000, SecurityEvent::CommitStalled { epoch: epoch(1, 5) });
+}
+
+/// A36. The relay hides a leave and names two leads in turn, of which it passes on what the first one commits; the other leads for less
+/// than three seconds each time, and none of its commits is sequenced. -> `commit_stalled` at the other, once it has led so for 5 s.
+#[test]
+fn a36_short_reigns_without_a_commit() {
+    let mut call = RELAY.call_of(4);
+    call.relay_does(|_, message| if tells_of_a_leave(&message) { vec![] } else { vec![message] });
+    call.command(3, Command::Leave);
+    let since = call.now;
+    for term in 2..10 {
+        depose(&mut call, turn(term), term);
+        if term.is_multiple_of(2) {
+            call.lead = None;
+        }
+        call.advance(if term.is_multiple_of(2) { 2_900 } else { 500 });
+    }
+    call.assert_told(1, since, 15_000, SecurityEvent::CommitStalled { epoch: epoch(4, 0) });
 }
