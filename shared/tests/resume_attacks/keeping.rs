@@ -1,14 +1,10 @@
 //! Somebody has left, and the relay would keep them in by pretending to be restarted.
 
-use crate::{RESUME, attack::Attack, comes_back};
+use crate::{RESUME, attack::Attack, seats::restored};
 use conclave_shared::{
-    id::{Joined, RelayInstance, Seat, Term},
-    session::{
-        error::SecurityEvent,
-        input::{Command, Input},
-        output::Event,
-    },
-    wire::{AwayReason, Committed, Lead, MemberAway, MemberClaim, ToClient, ToRelay, Welcome},
+    id::{Joined, RelayInstance, Term},
+    session::{error::SecurityEvent, input::Command, output::Event},
+    wire::{AwayReason, Committed, Lead, MemberAway, MemberClaim, ToClient},
 };
 
 /// The relay says to all who are here that it was restarted, and that all who were ever committed are back, or but the last of them.
@@ -16,23 +12,10 @@ fn restart(call: &mut Attack, life: u8, but_last: bool) {
     call.relay = RelayInstance::new([life; 16]);
     let live: Vec<_> = (0..call.members.len()).filter(|index| !call.members[*index].closed).collect();
     for index in live {
-        let relay = call.relay;
-        let ToRelay::Restore(restore) = comes_back(call, index, relay) else { panic!("the relay is another") };
         let claim = |index| MemberClaim { committed: true, ..call.claimed(Joined(index as u64 + 1)) };
         let members = (0..call.members.len() - usize::from(but_last)).map(claim).collect();
-        let Seat(seat) = restore.held.seat;
-        let welcome = Welcome {
-            at: call.at(),
-            call: call.call.clone(),
-            seat: Seat(seat),
-            joined: restore.held.joined,
-            lead: None,
-            members,
-            ice_servers: vec![],
-        };
-        call.input(index, Input::Received(welcome.into()));
+        restored(call, index, call.relay, members);
     }
-    call.settle();
 }
 
 fn name(call: &mut Attack, term: u32, joined: u64) {

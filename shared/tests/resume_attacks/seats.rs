@@ -56,7 +56,7 @@ fn r02_a_signature_of_a_return_used_again() {
 }
 
 /// A relay that says it was restarted takes a member's seat: it lists these.
-fn restored(call: &mut Attack, index: usize, relay: RelayInstance, members: Vec<MemberClaim>) {
+pub(crate) fn restored(call: &mut Attack, index: usize, relay: RelayInstance, members: Vec<MemberClaim>) {
     let ToRelay::Restore(restore) = comes_back(call, index, relay) else { panic!("the relay is another") };
     let welcome = Welcome {
         at: At(relay, Sequence(1)),
