@@ -422,7 +422,7 @@ impl Reign {
     }
 
     /// The newest epoch of a reign that the relay has neither taken up nor given to somebody else for too long since the
-    /// connection was, told once.
+    /// connection was, told once until it takes it up.
     pub(super) fn left_hanging(&mut self, now: Timestamp, up_since: Timestamp) -> Option<Epoch> {
         let hangs = !self.is_confirmed() && !self.stalled && now.since(up_since) >= STALL_TIME;
         self.stalled |= hangs;

@@ -92,13 +92,13 @@ impl Call {
     /// application hears of removals that were not carried out.
     fn end_reign(&mut self, ctx: &mut Ctx<'_>) {
         let (Some(reign), Some(group)) = (self.reign.take(), &self.group) else { return };
-        // A reign that was over before its first commit has not asked anybody: what was owed before it still is.
         let (lasted, unheard) = (reign.lasted(ctx.now), &mut self.elections.unheard);
         *unheard = if group.epoch.term() < reign.term { *unheard + lasted } else { unheard.saturating_sub(lasted) };
         if *unheard >= STALL_TIME {
             *unheard = Duration::ZERO;
             ctx.alarm(SecurityEvent::CommitStalled { epoch: Epoch::first(reign.term) });
         }
+        // A reign that was over before its first commit has not asked anybody: what was owed before it still is.
         self.elections.owing.extend(reign.owing(ctx.now));
         self.elections.owing.retain(|joined, _| group.roster.contains(*joined));
         for _ in reign.not_removed().filter(|joined| group.roster.contains(*joined)) {

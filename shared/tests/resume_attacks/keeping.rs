@@ -26,7 +26,7 @@ fn name(call: &mut Attack, term: u32, joined: u64) {
     call.settle();
 }
 
-/// A call of four in which the relay hides that the last one leaves, and of each reign keeps back all commits that these are not.
+/// A call of four in which the relay hides that the last one leaves, and keeps back all commits but those that may pass.
 fn hidden_leave(passes: impl Fn(&Committed) -> bool + 'static) -> Attack {
     let mut call = RESUME.call_of(4);
     call.relay_does(move |_, message| match &message {
@@ -70,7 +70,7 @@ fn r12_restarts_and_elections_without_end() {
 }
 
 /// R13. The relay hides a leave, keeps the commit against it back, and is restarted, as it says, every four seconds; the lead stays. ->
-/// `commit_stalled` at the lead, once it has sent that commit three times.
+/// `commit_stalled` at the lead, once three restarts have lost that commit.
 #[test]
 fn r13_a_commit_that_every_restart_loses() {
     let mut call = hidden_leave(|commit| commit.epoch.count() == 0);
